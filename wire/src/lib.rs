@@ -1,0 +1,36 @@
+//! Ringmail's binary protocol: bytes ⇄ messages. Pure; decoding allocates nothing.
+//!
+//! `PROTOCOL.md` beside this crate is normative; a test parses its tables and compares them
+//! with the constants here.
+
+#![forbid(unsafe_code)]
+
+mod code;
+mod decode;
+mod deframe;
+mod encode;
+mod frame;
+mod ids;
+mod varint;
+
+pub use code::{CloseCode, RefusalCode, Retry};
+pub use decode::{DecodeError, decode_client, decode_server};
+pub use deframe::{Deframer, FrameError};
+pub use encode::{encode_client, encode_server};
+pub use frame::{
+    Ack, AckLevel, Answer, CaughtUp, ClientFrame, Close, Deliver, GoAway, Hello, OutOfOrder, Own,
+    Ping, Pong, Refused, Send, SendKey, Sent, ServerFrame, Verdict, Void, Welcome,
+};
+pub use ids::{BodyHash, Conv, DeviceId, OutboxId, Seq, UserId, body_hash, outbox_of_moved};
+pub use varint::{Reader, put_varint, varint_len};
+
+/// The protocol version that this build speaks. A server speaks N and N − 1.
+pub const VERSION: u64 = 1;
+/// Feature bits that this build knows; both sides use the intersection. None are defined yet.
+pub const FEATURES: u64 = 0;
+/// Longest message body in bytes that a deployment may allow (WELCOME names the allowed one).
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes that a frame adds to its body: length, type and the fields before the body.
+pub const FRAME_OVERHEAD_MAX: usize = 96;
+/// Longest frame before WELCOME, in bytes: a HELLO with its token and extensions.
+pub const HELLO_BYTES_MAX: usize = 4 * 1024;
