@@ -168,7 +168,7 @@ fn own(r: &mut Reader<'_>) -> Result<Own, DecodeError> {
     let d_inbox = d_inbox(r)?;
     let flags = r.byte("flags")?;
     if flags & !flag::VOID != 0 {
-        return Err(r.error("flags", "has unknown bits"));
+        return Err(r.error("flags", "have unknown bits"));
     }
     Ok(Own {
         d_inbox,
@@ -198,7 +198,7 @@ fn close<'a>(r: &mut Reader<'a>) -> Result<Close<'a>, DecodeError> {
 fn key(r: &mut Reader<'_>, flags_known: u8) -> Result<(SendKey, u8), DecodeError> {
     let flags = r.byte("flags")?;
     if flags & !(flags_known | flag::OUTBOX) != 0 {
-        return Err(r.error("flags", "has unknown bits"));
+        return Err(r.error("flags", "have unknown bits"));
     }
     let conv = conv(r)?;
     let outbox = if flags & flag::OUTBOX != 0 { Some(outbox(r)?) } else { None };

@@ -10,6 +10,8 @@ mod decode;
 mod deframe;
 mod encode;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod varint;
 

@@ -3,6 +3,7 @@
 
 pub mod arbitrary;
 pub mod listing;
+pub mod tables;
 
 use wire::{ClientFrame, ServerFrame};
 
