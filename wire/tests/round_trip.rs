@@ -28,7 +28,9 @@ proptest! {
         let body = body(&frame).map_or(0, <[u8]>::len);
         match frame {
             Frame::Client(ClientFrame::Hello(_)) => {}
-            Frame::Server(ServerFrame::Welcome(_)) => prop_assert!(content.len() <= HELLO_BYTES_MAX),
+            Frame::Server(ServerFrame::Welcome(_)) => {
+                prop_assert!(content.len() <= HELLO_BYTES_MAX);
+            }
             _ => prop_assert!(bytes.len() <= body + FRAME_OVERHEAD_MAX),
         }
     }
@@ -45,7 +47,9 @@ proptest! {
 
     #[test]
     fn a_changed_byte_never_panics(
-        frame in support::arbitrary::frame(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+        frame in support::arbitrary::frame(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
     ) {
         let mut bytes = encode(&frame);
         let at = at.index(bytes.len());
