@@ -14,15 +14,13 @@ use std::{io, process, thread};
 
 /// What the device is made of.
 #[derive(Clone, Debug)]
-pub struct DiskConfig {
+pub(crate) struct DiskConfig {
     /// The directory of this core's log; it exists.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Size of each segment, in bytes; a multiple of 4096.
-    pub segment_bytes: u32,
-    /// Retired segments that are kept to be used again.
-    pub spare_segments: usize,
+    pub(crate) segment_bytes: u32,
     /// Counts the cores that need nothing of the older generations any more.
-    pub older_retired: Arc<AtomicU16>,
+    pub(crate) cores_beyond_older: Arc<AtomicU16>,
 }
 
 /// What blocks: done on a thread beside the core.
@@ -48,7 +46,7 @@ pub(crate) struct Disk {
     prepared: Receiver<(u32, Option<File>)>,
     jobs: Sender<Job>,
     done: VecDeque<IoDone>,
-    older_retired: Arc<AtomicU16>,
+    cores_beyond_older: Arc<AtomicU16>,
 }
 
 impl Disk {
@@ -68,7 +66,7 @@ impl Disk {
         ring.notify(bell.eventfd())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();
-        let segments = Segments::new(config.dir, config.segment_bytes, config.spare_segments);
+        let segments = Segments::new(config.dir, config.segment_bytes);
         thread::Builder::new()
             .name("log-segments".to_owned())
             .spawn(move || serve(segments, &work, &tell, &bell))?;
@@ -79,7 +77,7 @@ impl Disk {
             prepared,
             jobs,
             done: VecDeque::new(),
-            older_retired: config.older_retired,
+            cores_beyond_older: config.cores_beyond_older,
         })
     }
 
@@ -101,7 +99,7 @@ impl Disk {
                 self.job(Job::Retire(segment, file));
             }
             IoOp::RetireOlder => {
-                self.older_retired.fetch_add(1, Ordering::Release);
+                self.cores_beyond_older.fetch_add(1, Ordering::Release);
             }
         }
     }

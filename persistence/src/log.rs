@@ -71,6 +71,14 @@ impl Log {
     pub fn complete(&mut self, _done: IoDone) -> bool {
         panic!()
     }
+    /// Bytes that can be appended with certainty.
+    pub fn room_bytes(&self) -> u64 {
+        panic!()
+    }
+    /// The fan-out of this recovered record is known to be confirmed.
+    pub fn confirmed_at_start(&self, _at: Position) -> bool {
+        panic!()
+    }
     /// The device has no room for a next segment: appends are limited to what is left.
     pub fn device_full(&self) -> bool {
         panic!()
