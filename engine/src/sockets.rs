@@ -6,8 +6,7 @@
 //! ever needs to be cancelled: `shutdown` completes a poll.
 
 use crate::conn::{Conn, ConnTable, Socket, State};
-use crate::doorbell::Doorbell;
-use ring::{Completion, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
+use ring::{Completion, Doorbell, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
 use rustix::io::Errno;
 use shards::{ConnId, Event, Handle};
 use std::collections::VecDeque;
