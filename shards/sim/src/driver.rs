@@ -35,6 +35,8 @@ pub struct Outside {
     pub connections_max: u32,
     /// Connections that a core handed to itself.
     pub own: Vec<VecDeque<(ConnId, Box<Adoption>)>>,
+    /// Cores that are to hear `Event::Stop`.
+    pub stops: Vec<bool>,
     /// The process dies after this many further effects.
     pub dies_after: Option<u64>,
     /// Chance of the driver itself.
@@ -44,7 +46,8 @@ pub struct Outside {
 impl Outside {
     /// When this core has something to hear next.
     pub fn next_at(&self, core: CoreIndex) -> Option<u64> {
-        let own = if self.own[core as usize].is_empty() { None } else { Some(0) };
+        let stops = self.stops[core as usize];
+        let own = if self.own[core as usize].is_empty() && !stops { None } else { Some(0) };
         let sources = [
             own,
             self.network.core_next_at(core),
@@ -140,6 +143,9 @@ impl Driver for SimDriver<'_> {
     }
 
     fn reap(&mut self, max: usize, handle: Handle<'_>) {
+        if std::mem::take(&mut self.outside.stops[self.core as usize]) {
+            self.give(Event::Stop, handle);
+        }
         let first = self.outside.rng.below(4);
         let mut left = max;
         for source in (first..first + 4).map(|source| source % 4) {

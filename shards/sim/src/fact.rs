@@ -44,10 +44,15 @@ pub struct Entry {
 /// Something that was seen.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    /// A person wrote a message, and the device has committed it.
-    Composed {
-        /// On which device.
+    /// A device has committed a message: from now on it must not vanish.
+    Queued {
+        /// Which device.
         device: DeviceIndex,
+        /// The message.
+        hash: BodyHash,
+    },
+    /// A person wrote a message.
+    Composed {
         /// Who.
         sender: UserId,
         /// To whom.
@@ -118,14 +123,12 @@ pub enum Fact {
     Shown {
         /// Which device.
         device: DeviceIndex,
-        /// Whose.
-        user: UserId,
         /// The conversation.
         conv: ConvKey,
         /// The place.
         conv_seq: Seq,
-        /// The message.
-        hash: BodyHash,
+        /// The message, where its body came along.
+        hash: Option<BodyHash>,
     },
 }
 

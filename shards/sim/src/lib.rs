@@ -7,13 +7,20 @@
 mod backend;
 mod checkers;
 mod clock;
+mod device;
 mod disk;
 mod driver;
 mod fact;
 mod lanes;
+mod mischief;
 mod network;
+mod people;
 mod plan;
+mod run;
 mod seed;
 mod store;
 mod tap;
 mod trace;
+mod world;
+
+pub use run::{ACKS_MIN, CRASHES_MIN, EVENTS_MIN, Report, run};

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::{BodyHash, Seq, UserId};
 
 struct Composed {
-    device: DeviceIndex,
     sender: UserId,
     conv: ConvKey,
 }
@@ -17,6 +16,7 @@ struct Composed {
 #[derive(Default)]
 pub struct ExactlyOnce {
     composed: BTreeMap<BodyHash, Composed>,
+    queued: Vec<(DeviceIndex, BodyHash)>,
     places: BTreeMap<BodyHash, Placed>,
     shown: BTreeSet<(DeviceIndex, ConvKey, Seq)>,
     settled: Vec<(UserId, ConvKey, Seq, BodyHash, bool)>,
@@ -40,8 +40,12 @@ impl Checker for ExactlyOnce {
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
         match *fact {
-            Fact::Composed { device, sender, conv, hash } => {
-                self.composed.entry(hash).or_insert(Composed { device, sender, conv });
+            Fact::Composed { sender, conv, hash } => {
+                self.composed.insert(hash, Composed { sender, conv });
+                Ok(())
+            }
+            Fact::Queued { device, hash } => {
+                self.queued.push((device, hash));
                 Ok(())
             }
             Fact::Promised { ref placed } => self.place(placed),
@@ -68,11 +72,11 @@ impl Checker for ExactlyOnce {
                 format!("shown as settled at {conv_seq} of {conv:?} by {sender:?}: {placed:?}")
             })?;
         }
-        for (hash, composed) in &self.composed {
-            let kept = end.intact.contains(&composed.device);
-            let unsettled = end.unsettled.contains(&(composed.device, *hash));
+        for (device, hash) in &self.queued {
+            let kept = end.intact.contains(device);
+            let unsettled = end.unsettled.contains(&(*device, *hash));
             ensure(!kept || unsettled || self.places.contains_key(hash), || {
-                format!("{hash:?} of {:?} on {:?} vanished", composed.sender, composed.device)
+                format!("{hash:?} vanished from {device:?}")
             })?;
         }
         let mut seen = BTreeSet::new();

@@ -53,6 +53,12 @@ impl Checker for Order {
         match fact {
             Fact::Promised { placed } => self.place(placed),
             Fact::Received { entry, .. } => self.place(&entry.placed),
+            Fact::Shown { conv, conv_seq, hash: Some(hash), .. } => {
+                let there = self.places.get(&(*conv, *conv_seq));
+                ensure(there.is_some_and(|there| there.hash == *hash), || {
+                    format!("{hash:?} is shown at {conv_seq} of {conv:?}: {there:?}")
+                })
+            }
             _ => Ok(()),
         }
     }
