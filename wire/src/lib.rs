@@ -11,6 +11,7 @@ mod deframe;
 mod encode;
 mod frame;
 mod ids;
+pub mod planted;
 mod varint;
 
 pub use code::{CloseCode, RefusalCode, Retry};
