@@ -18,8 +18,10 @@ pub(crate) struct Conversation {
     pub owed: VecDeque<Owed>,
     /// Highest owed place that was sent and not refused.
     pub sent: Seq,
-    /// Stands in its lane's queue of fan-outs, or waits for a retry.
+    /// Stands in its lane's queue of fan-outs.
     pub queued: bool,
+    /// Its guest's home refused: nothing is sent before the retry.
+    pub held: bool,
 }
 
 /// One unconfirmed fan-out.
@@ -54,6 +56,7 @@ impl Conversation {
             owed: VecDeque::new(),
             sent: 0,
             queued: false,
+            held: false,
         }
     }
 
@@ -106,6 +109,9 @@ impl Conversation {
 
     /// The first owed fan-out that is durable and not sent.
     pub fn next_fan_out(&self, durable: Position) -> Option<Owed> {
+        if self.held {
+            return None;
+        }
         let index = self.owed.partition_point(|owed| owed.seq <= self.sent);
         self.owed.get(index).copied().filter(|owed| owed.end <= durable)
     }

@@ -118,7 +118,7 @@ impl Shard {
             );
             conv.sent = conv.sent.min(next - 1);
         }
-        self.retry_later(key);
+        self.hold_fan_outs(key);
     }
 
     /// The guest's home has no room at the moment.
@@ -127,7 +127,13 @@ impl Shard {
         if let Some(front) = conv.owed.front() {
             conv.sent = conv.sent.min(front.seq - 1);
         }
-        self.retry_later(key);
+        self.hold_fan_outs(key);
+    }
+
+    fn hold_fan_outs(&mut self, key: ConvKey) {
+        if !std::mem::replace(&mut self.convs.ready(key).held, true) {
+            self.retry_later(key);
+        }
     }
 
     /// Sends the conversation's fan-outs again after a while.
@@ -144,8 +150,10 @@ impl Shard {
             }
             self.retries.pop_front();
             match self.convs.get_mut(key) {
-                Some(conv) if conv.owed.is_empty() => {}
-                Some(_) => self.queue_fan_out(key),
+                Some(conv) => {
+                    conv.held = false;
+                    self.queue_fan_out(key);
+                }
                 None => self.work(crate::work::Work::Recover(key)),
             }
         }
