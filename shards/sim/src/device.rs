@@ -228,7 +228,9 @@ impl Device {
         }
         loop {
             let output = self.running().output();
-            let Some((link, tap)) = self.link.as_mut().filter(|_| !output.is_empty()) else { break };
+            let Some((link, tap)) = self.link.as_mut().filter(|_| !output.is_empty()) else {
+                break;
+            };
             tap.wrote(&output, around.facts);
             around.network.write(around.now, *link, &output);
         }
