@@ -95,7 +95,7 @@ impl Session {
 
     /// Takes no more input and makes no more output.
     pub fn ends(&self) -> bool {
-        matches!(self.state, State::End { .. })
+        matches!(self.state, State::End { .. } | State::HandOff { adoption: None, .. })
     }
 
     /// Before WELCOME, and here since its first byte.

@@ -19,8 +19,8 @@ use persistence::{ConvKey, CoreStart, Log, LogConfig, Position};
 use std::collections::{BTreeSet, VecDeque};
 use wire::{CloseCode, DeviceId, UserId};
 
-/// Recovered conversations that load at the same time, to send their fan-outs again.
-const RECOVERING_MAX: usize = 16;
+/// Recovered conversations that one turn starts to load, to send their fan-outs again.
+const RECOVERED_PER_TURN: usize = 8;
 
 /// Everything that a core knows.
 pub(crate) struct Shard {
@@ -201,7 +201,7 @@ impl Shard {
     /// When `advance` or `settle` has something to do.
     pub fn deadline_us(&self) -> Option<u64> {
         let limits = &self.config.limits;
-        if self.flush_behind() || !self.loopback.is_empty() {
+        if self.flush_behind() || !self.recovered.queue.is_empty() {
             return Some(0);
         }
         let cursors = (!self.cursors.is_empty()).then_some(self.cursors_due_us);
@@ -256,7 +256,7 @@ impl Shard {
     }
 
     fn recover_some(&mut self) {
-        while self.waiting < RECOVERING_MAX as u32 {
+        for _ in 0..RECOVERED_PER_TURN {
             let Some(conv) = self.recovered.queue.pop_front() else { return };
             self.work(Work::Recover(conv));
         }

@@ -109,9 +109,9 @@ impl User {
         self.visible = self.head;
     }
 
-    /// Forgets positions of entries that the store has.
-    pub fn forget_flushed(&mut self, flushed: Position) {
-        while self.recent.front().is_some_and(|&at| at < flushed) {
+    /// Forgets positions that the log has let go of; the store has those entries.
+    pub fn forget_before(&mut self, start: Position) {
+        while self.recent.front().is_some_and(|&at| at < start) {
             self.recent.pop_front();
         }
         if self.recent.is_empty() {

@@ -75,13 +75,13 @@ impl Shard {
 
     /// Ends a session: its output leaves, then the driver closes.
     pub(crate) fn end(&mut self, conn: ConnId) {
+        if self.sessions.get(conn).is_none_or(|session| session.ends()) {
+            return;
+        }
         self.detach(conn);
         // Longer than any reader with a live link needs; then the wheel cuts it.
         let deadline_us = self.now.mono_us + 2_000_000;
-        let Some(session) = self.sessions.get(conn) else { return };
-        if session.ends() {
-            return;
-        }
+        let session = self.sessions.get(conn).expect("looked up above");
         let asked = session.out.is_empty() && !session.sending;
         session.state = State::End { asked };
         session.deadline_us = deadline_us;
@@ -172,6 +172,7 @@ impl Shard {
             let room = session.out.len() < output_max;
             let Some(attached) = session.attached() else { return };
             let user = self.users.ready(attached.user);
+            user.forget_before(self.log.start_of_tail());
             if attached.sent >= user.visible {
                 if !std::mem::replace(&mut attached.caught_up, true) {
                     let head = user.visible;
@@ -218,6 +219,7 @@ impl Shard {
         let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
         let id = attached.user;
         attached.scan = None;
+        let before = attached.sent;
         for entry in &scanned.entries {
             let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else {
                 return;
@@ -226,6 +228,12 @@ impl Shard {
                 break;
             }
             self.send_stored(conn, id, entry);
+        }
+        let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
+        if attached.sent == before && attached.has_credit(frames, bytes) {
+            // The store lacks an entry that was flushed: nothing here may skip it in silence.
+            self.stats.store_holes += 1;
+            return self.close(conn, CloseCode::Overloaded, "the store lost inbox entries");
         }
         self.pump(conn);
     }
