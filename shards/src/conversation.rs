@@ -20,8 +20,8 @@ pub(crate) struct Conversation {
     pub sent: Seq,
     /// Stands in its lane's queue of fan-outs.
     pub queued: bool,
-    /// Its guest's home refused: nothing is sent before the retry.
-    pub held: bool,
+    /// The guest's home took none: nothing is sent before the retry.
+    pub waits: bool,
 }
 
 /// One unconfirmed fan-out.
@@ -56,7 +56,7 @@ impl Conversation {
             owed: VecDeque::new(),
             sent: 0,
             queued: false,
-            held: false,
+            waits: false,
         }
     }
 
@@ -109,9 +109,6 @@ impl Conversation {
 
     /// The first owed fan-out that is durable and not sent.
     pub fn next_fan_out(&self, durable: Position) -> Option<Owed> {
-        if self.held {
-            return None;
-        }
         let index = self.owed.partition_point(|owed| owed.seq <= self.sent);
         self.owed.get(index).copied().filter(|owed| owed.end <= durable)
     }
