@@ -8,7 +8,7 @@ use crate::{ConnId, Content, Effect, SendAnswer, SendRequest, Taken, relay::Outc
 use bytes::Bytes;
 use persistence::ConvKey;
 use wire::{
-    ClientFrame, CloseCode, Conv, DecodeError, FRAME_OVERHEAD_MAX, HELLO_BYTES_MAX, Ping, Pong,
+    ClientFrame, CloseCode, Conv, DecodeError, FRAME_BYTES_MAX, HELLO_BYTES_MAX, Ping, Pong,
     RefusalCode, Seq, ServerFrame, UserId,
 };
 
@@ -39,21 +39,16 @@ impl Shard {
         while !input.is_empty() && self.may_take(conn) {
             let Some(session) = self.sessions.get(conn) else { return bytes.len() };
             let limit = match session.state {
-                State::Attached(_) => {
-                    self.config.limits.body_bytes_max as usize + FRAME_OVERHEAD_MAX
-                }
+                // Not `body_bytes_max`: a body above that one is refused, and the session stays.
+                State::Attached(_) => FRAME_BYTES_MAX,
                 _ => HELLO_BYTES_MAX,
             };
             let mut deframer = std::mem::take(&mut session.deframer);
             let step = deframer.next(&mut input, limit, |content| self.frame(conn, content));
             let Some(session) = self.sessions.get(conn) else { return bytes.len() };
             session.deframer = deframer;
-            if step.is_err() {
-                let code = match step {
-                    Err(wire::FrameError::TooBig { .. }) => CloseCode::FrameTooBig,
-                    _ => CloseCode::Malformed,
-                };
-                self.close(conn, code, "");
+            if let Err(error) = step {
+                self.close(conn, error.close_code(), "");
                 return bytes.len();
             }
             match &mut session.state {
