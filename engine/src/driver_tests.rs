@@ -141,7 +141,12 @@ impl Echo {
             self.effects.push_back(Effect::Close { conn });
             return 0;
         }
-        // The first byte of a connection is its HELLO.
+        // A piece of a HELLO: the core has to ask for the next one.
+        if bytes[0] == b'.' {
+            self.effects.push_back(Effect::Receive { conn });
+            return 1;
+        }
+        // A whole one.
         if bytes[0] == b'H' {
             let claims = Claims::new(1, 1).expect("a user");
             let adoption = Box::new(Adoption { claims, bytes: bytes[1..].to_vec() });
@@ -332,6 +337,22 @@ fn many_connections_get_their_own_bytes_and_names_come_back_renewed() {
 fn what_was_not_taken_is_offered_first_and_nothing_overtakes_it() {
     let manners = Manners { take_max: 100, ..KIND };
     with_core(manners, |_| {}, |stop| echo(&stop.connect(), &pattern(200_000, 0)));
+}
+
+#[test]
+fn a_hello_that_trickles_is_received_piece_by_piece() {
+    with_core(
+        KIND,
+        |_| {},
+        |stop| {
+            let mut stream = stop.connect();
+            for pieces in [&b"."[..], b"..", b"."] {
+                stream.write_all(pieces).unwrap();
+                thread::sleep(Duration::from_millis(5));
+            }
+            echo(&stream, &pattern(5_000, 0));
+        },
+    );
 }
 
 #[test]

@@ -263,7 +263,9 @@ impl Sockets {
         if let Given::Accepted(fd) = completion.given {
             if self.listener.is_none()
                 || self.conns.count() >= self.config.connections_max
-                || self.conns.plain_count() >= self.config.handshakes_max
+                // The core refuses those above its limit with a word; this one only bounds plain
+                // descriptors.
+                || self.conns.plain_count() >= 2 * self.config.handshakes_max
             {
                 self.stats.refused += 1;
             } else {
