@@ -36,6 +36,14 @@ struct Write {
     offset: u32,
 }
 
+/// The ring of a log's device.
+pub(crate) fn ring_config(writes_max: u32) -> RingConfig {
+    let entries = writes_max.next_power_of_two().max(8);
+    let completions = entries * 2;
+    let mode = RingMode::Cooperative;
+    RingConfig { entries, completions, files: 0, buffers: None, mode }
+}
+
 /// The log's device of one core.
 pub(crate) struct Disk {
     ring: Ring,
@@ -56,13 +64,7 @@ impl Disk {
         writes_max: u32,
         bell: Arc<Doorbell>,
     ) -> io::Result<Disk> {
-        let mut ring = Ring::new(&RingConfig {
-            entries: writes_max.next_power_of_two().max(8),
-            completions: writes_max.next_power_of_two().max(8) * 2,
-            files: 0,
-            buffers: None,
-            mode: RingMode::Cooperative,
-        })?;
+        let mut ring = Ring::new(&ring_config(writes_max))?;
         ring.notify(bell.eventfd())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();

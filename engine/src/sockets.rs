@@ -50,6 +50,19 @@ pub struct SocketStats {
     pub buffers_empty: u64,
 }
 
+impl SocketsConfig {
+    /// The ring of the sockets.
+    pub(crate) fn ring(&self) -> RingConfig {
+        RingConfig {
+            entries: 4096,
+            completions: 32_768,
+            files: self.connections_max,
+            buffers: Some((self.recv_buffers, self.recv_buffer_bytes)),
+            mode: RingMode::Deferred,
+        }
+    }
+}
+
 /// See the head of this file.
 pub(crate) struct Sockets {
     ring: Ring,
@@ -75,13 +88,7 @@ impl Sockets {
         listener: OwnedFd,
         bell: Arc<Doorbell>,
     ) -> io::Result<Sockets> {
-        let mut ring = Ring::new(&RingConfig {
-            entries: 4096,
-            completions: 32_768,
-            files: config.connections_max,
-            buffers: Some((config.recv_buffers, config.recv_buffer_bytes)),
-            mode: RingMode::Deferred,
-        })?;
+        let mut ring = Ring::new(&config.ring())?;
         ring.accept(Token::new(ACCEPT, 0, 0), &listener);
         ring.read(Token::new(WAKE, 0, 0), bell.eventfd(), vec![0; 8]);
         Ok(Sockets {
