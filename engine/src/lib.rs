@@ -1,1 +1,27 @@
-//! Ringmail engine.
+//! The kernel side of Ringmail: it moves bytes between io_uring and the cores, and cannot name a
+//! message. Start with `server.rs` (what runs), then `core_thread.rs` (what a core's thread does).
+
+#![forbid(unsafe_code)]
+
+pub mod accept;
+mod announce;
+mod backend_port;
+pub mod cli;
+pub mod config;
+pub mod config_keys;
+mod conn;
+mod core_thread;
+pub mod data_dir;
+mod disk;
+mod doorbell;
+mod driver;
+pub mod ledger;
+mod log_dirs;
+mod mesh;
+pub mod probe;
+mod say;
+mod segments;
+mod server;
+mod sockets;
+mod stats;
+mod watch;

@@ -31,6 +31,8 @@ pub struct Batch {
     pub marks: BTreeMap<(UserId, ConvKey), Seq>,
     /// Cursors: (user, device) → acked.
     pub cursors: BTreeMap<(UserId, DeviceId), Seq>,
+    /// See `Batch::bytes`.
+    pub(crate) bytes: usize,
 }
 
 /// A row of the messages table.

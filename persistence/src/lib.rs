@@ -8,11 +8,15 @@
 mod backend;
 mod batch;
 mod conv_key;
+mod group;
 mod io;
 mod log;
 mod position;
 mod record;
+mod record_codec;
 mod recover;
+mod recovered;
+mod rows;
 
 pub use backend::{
     Backend, BackendError, ConvState, Entry, EntryKind, Load, Loaded, OutboxState, Scan, Scanned,

@@ -59,6 +59,8 @@ pub enum CloseCode {
     UnsupportedVersion,
     /// An ACK beyond what was sent.
     BadAck,
+    /// The user has as many devices as are allowed.
+    DeviceLimit,
 }
 
 macro_rules! numbered {
@@ -116,4 +118,5 @@ numbered!(CloseCode {
     UnknownFrame = 105 "UNKNOWN_FRAME" Never,
     UnsupportedVersion = 106 "UNSUPPORTED_VERSION" Never,
     BadAck = 107 "BAD_ACK" Never,
+    DeviceLimit = 108 "DEVICE_LIMIT" Never,
 });

@@ -2,7 +2,9 @@
 
 use crate::encode::{KIND_DIRECT, flag, op};
 use crate::frame::*;
-use crate::{BodyHash, CloseCode, Conv, DeviceId, OutboxId, Reader, RefusalCode, UserId};
+use crate::{
+    BodyHash, CloseCode, Conv, DeviceId, OutboxId, REASON_BYTES_MAX, Reader, RefusalCode, UserId,
+};
 
 /// A frame that is no message of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,16 @@ pub enum DecodeError {
     /// A type that this version does not know, or that the other side sends.
     #[error("unknown frame type {0:#04x}")]
     UnknownType(u8),
+}
+
+impl DecodeError {
+    /// The code that the connection closes with.
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            DecodeError::Field { .. } => CloseCode::Malformed,
+            DecodeError::UnknownType(_) => CloseCode::UnknownFrame,
+        }
+    }
 }
 
 /// The content of a client's frame.
@@ -71,7 +83,7 @@ pub fn decode_server(content: &[u8]) -> Result<ServerFrame<'_>, DecodeError> {
             })
         }
         op::DELIVER => ServerFrame::Deliver(Deliver {
-            d_inbox: r.varint("d_inbox")?,
+            d_inbox: d_inbox(r)?,
             conv: conv(r)?,
             conv_seq: r.varint("conv_seq")?,
             time_ms: r.varint("time_ms")?,
@@ -147,19 +159,16 @@ fn sent(r: &mut Reader<'_>) -> Result<Sent, DecodeError> {
     let (conv_seq, time_ms) = (r.varint("conv_seq")?, r.varint("time_ms")?);
     let d_inbox = match flags & flag::INBOX {
         0 => 0,
-        _ => match r.varint("d_inbox")? {
-            0 => return Err(r.error("d_inbox", "is 0")),
-            d_inbox => d_inbox,
-        },
+        _ => d_inbox(r)?,
     };
     Ok(Sent { key, void, answer: Answer::Fresh { level, conv_seq, time_ms, d_inbox } })
 }
 
 fn own(r: &mut Reader<'_>) -> Result<Own, DecodeError> {
-    let d_inbox = r.varint("d_inbox")?;
+    let d_inbox = d_inbox(r)?;
     let flags = r.byte("flags")?;
     if flags & !flag::VOID != 0 {
-        return Err(r.error("flags", "has unknown bits"));
+        return Err(r.error("flags", "have unknown bits"));
     }
     Ok(Own {
         d_inbox,
@@ -175,19 +184,21 @@ fn own(r: &mut Reader<'_>) -> Result<Own, DecodeError> {
 
 fn close<'a>(r: &mut Reader<'a>) -> Result<Close<'a>, DecodeError> {
     let code = CloseCode::from_number(r.varint("code")?);
-    Ok(Close {
-        code: code.ok_or(r.error("code", "is unknown"))?,
-        retry_after_ms: r.varint("retry_after_ms")?,
-        reason: std::str::from_utf8(counted(r, "reason")?)
-            .map_err(|_| r.error("reason", "is not UTF-8"))?,
-    })
+    let code = code.ok_or(r.error("code", "is unknown"))?;
+    let retry_after_ms = r.varint("retry_after_ms")?;
+    let reason = counted(r, "reason")?;
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(r.error("reason", "is too long"));
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| r.error("reason", "is not UTF-8"))?;
+    Ok(Close { code, retry_after_ms, reason })
 }
 
 /// Flags, conversation, outbox, number. `flags_known`: bits that the frame allows besides OUTBOX.
 fn key(r: &mut Reader<'_>, flags_known: u8) -> Result<(SendKey, u8), DecodeError> {
     let flags = r.byte("flags")?;
     if flags & !(flags_known | flag::OUTBOX) != 0 {
-        return Err(r.error("flags", "has unknown bits"));
+        return Err(r.error("flags", "have unknown bits"));
     }
     let conv = conv(r)?;
     let outbox = if flags & flag::OUTBOX != 0 { Some(outbox(r)?) } else { None };
@@ -198,6 +209,14 @@ fn conv(r: &mut Reader<'_>) -> Result<Conv, DecodeError> {
     match r.byte("kind")? {
         KIND_DIRECT => Ok(Conv::Direct(r.varint("peer")?)),
         _ => Err(r.error("kind", "is unknown")),
+    }
+}
+
+/// Distance to the entry before: entries never share a number.
+fn d_inbox(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    match r.varint("d_inbox")? {
+        0 => Err(r.error("d_inbox", "is 0")),
+        distance => Ok(distance),
     }
 }
 

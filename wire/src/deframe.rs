@@ -1,20 +1,23 @@
 //! Framing: a varint length, then that many bytes. Bytes arrive cut anywhere.
 
-use crate::{Reader, varint_len};
+use crate::{CloseCode, varint_len};
 
-/// Gathers the bytes of one connection into frames. Holds memory only while a frame is cut.
+/// Gathers the bytes of one connection into frames. Holds memory only while a frame is cut, and
+/// then never more than `limit` and the ten bytes of the longest varint: memory grows with what
+/// arrived, not with what a length promises.
 #[derive(Clone, Debug, Default)]
 pub struct Deframer {
     partial: Vec<u8>,
 }
 
 /// A stream that is no sequence of frames; the connection ends.
+/// Which error it is does not depend on where the bytes were cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The length says more than the limit; nothing was allocated for it.
-    #[error("a frame of {bytes} bytes, where {limit} are allowed")]
+    #[error("a frame of {bytes} bytes or more, where {limit} are allowed")]
     TooBig {
-        /// What the length says.
+        /// What the length says at least: it is not read further than the limit's own length.
         bytes: u64,
         /// The limit of this state.
         limit: usize,
@@ -24,10 +27,20 @@ pub enum FrameError {
     BadLength,
 }
 
+impl FrameError {
+    /// The code that the connection closes with.
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            FrameError::TooBig { .. } => CloseCode::FrameTooBig,
+            FrameError::BadLength => CloseCode::Malformed,
+        }
+    }
+}
+
 impl Deframer {
     /// Takes bytes from `input` until a frame is whole, and calls `handle` with its content (type
     /// byte and payload; empty for the heartbeat). `Ok(None)`: all of `input` was taken, and no
-    /// frame is whole.
+    /// frame is whole. After an error every further call gives the same error.
     ///
     /// `limit`: longest content in bytes.
     pub fn next<T>(
@@ -37,32 +50,34 @@ impl Deframer {
         handle: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, FrameError> {
         if self.partial.is_empty() {
-            if let Some((start, end)) = whole(input, limit)? {
-                if let Some(content) = input.get(start..end) {
+            let end = match whole(input, limit)? {
+                Some((start, end)) if input.len() >= end => {
+                    let content = &input[start..end];
                     *input = &input[end..];
                     return Ok(Some(handle(content)));
                 }
-            }
-            self.partial.extend_from_slice(input);
+                Some((_, end)) => end,
+                None => input.len(),
+            };
+            self.hold(input, end);
             *input = &[];
             return Ok(None);
         }
         // A cut frame: first its length, byte by byte, then exactly what is missing.
         loop {
-            let missing = match whole(&self.partial, limit)? {
+            let end = match whole(&self.partial, limit)? {
                 Some((start, end)) if self.partial.len() >= end => {
-                    let value = handle(&self.partial[start..end]);
-                    self.partial = Vec::new();
-                    return Ok(Some(value));
+                    let partial = std::mem::take(&mut self.partial);
+                    return Ok(Some(handle(&partial[start..end])));
                 }
-                Some((_, end)) => end - self.partial.len(),
-                None => 1,
+                Some((_, end)) => end,
+                None => self.partial.len() + 1,
             };
-            let count = missing.min(input.len());
+            let count = (end - self.partial.len()).min(input.len());
             if count == 0 {
                 return Ok(None);
             }
-            self.partial.extend_from_slice(&input[..count]);
+            self.hold(&input[..count], end);
             *input = &input[count..];
         }
     }
@@ -71,20 +86,186 @@ impl Deframer {
     pub fn held(&self) -> usize {
         self.partial.len()
     }
-}
 
-/// Start and end of the first frame's content, once its length is readable.
-fn whole(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameError> {
-    let mut reader = Reader::new(bytes);
-    match reader.varint("length") {
-        Ok(length) if length > limit as u64 => Err(FrameError::TooBig { bytes: length, limit }),
-        Ok(length) => Ok(Some((reader.offset(), reader.offset() + length as usize))),
-        // Not yet a whole varint, unless no varint can start like this.
-        Err(_) if bytes.len() < varint_len(limit as u64) && all_continue(bytes) => Ok(None),
-        Err(_) => Err(FrameError::BadLength),
+    /// Memory that a cut frame occupies, in bytes.
+    #[doc(hidden)]
+    pub fn capacity(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Keeps `bytes` of a frame that reaches to `end`. Room doubles, so that trickled bytes are
+    /// not copied again and again, but never beyond the frame's end.
+    fn hold(&mut self, bytes: &[u8], end: usize) {
+        let needed = self.partial.len() + bytes.len();
+        if needed > self.partial.capacity() {
+            let room = needed.max(2 * self.partial.capacity()).min(end);
+            self.partial.reserve_exact(room - self.partial.len());
+        }
+        self.partial.extend_from_slice(bytes);
     }
 }
 
-fn all_continue(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| byte & 0x80 != 0)
+/// Start and end of the first frame's content, once its length is readable. The length is read no
+/// further than the limit's own varint goes, so an error does not depend on what arrived after it.
+fn whole(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameError> {
+    let most = varint_len(limit as u64);
+    let mut length = 0;
+    for (index, &byte) in bytes.iter().take(most).enumerate() {
+        length |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            let superfluous = byte == 0 && index > 0;
+            if superfluous || (index == 9 && byte > 1) {
+                return Err(FrameError::BadLength);
+            }
+            if length > limit as u64 {
+                return Err(FrameError::TooBig { bytes: length, limit });
+            }
+            let start = index + 1;
+            return Ok(Some((start, start.saturating_add(length as usize))));
+        }
+    }
+    if bytes.len() < most {
+        return Ok(None);
+    }
+    // More bits follow, and the lowest of them is worth this much.
+    let more = 1u64.checked_shl(7 * most as u32);
+    Err(FrameError::TooBig { bytes: more.map_or(u64::MAX, |more| more | length), limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::put_varint;
+    use proptest::prelude::*;
+
+    type Frames = (Vec<Vec<u8>>, Option<FrameError>);
+
+    /// Feeds `pieces` one after the other; what came out, and the error that ended it.
+    fn deframe<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Frames {
+        let (mut deframer, mut frames) = (Deframer::default(), Vec::new());
+        for mut piece in pieces {
+            loop {
+                match deframer.next(&mut piece, limit, <[u8]>::to_vec) {
+                    Ok(Some(content)) => frames.push(content),
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(deframer.next(&mut piece, limit, |_| ()), Err(error));
+                        return (frames, Some(error));
+                    }
+                }
+                assert!(deframer.capacity() <= limit.saturating_add(10));
+            }
+            assert!(piece.is_empty());
+            assert!(deframer.capacity() <= limit.saturating_add(10));
+        }
+        (frames, None)
+    }
+
+    fn framed(contents: &[Vec<u8>]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for content in contents {
+            put_varint(&mut stream, content.len() as u64);
+            stream.extend_from_slice(content);
+        }
+        stream
+    }
+
+    /// `stream` in pieces of the given lengths, used again and again.
+    fn cut<'a>(mut stream: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::new();
+        for length in lengths.iter().cycle() {
+            if stream.is_empty() {
+                break;
+            }
+            let (piece, rest) = stream.split_at((*length).clamp(1, stream.len()));
+            pieces.push(piece);
+            stream = rest;
+        }
+        pieces
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_change_nothing(
+            contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..12),
+            lengths in prop::collection::vec(0usize..80, 1..20),
+        ) {
+            let stream = framed(&contents);
+            let (frames, error) = deframe(cut(&stream, &lengths), 300);
+            prop_assert_eq!(error, None);
+            prop_assert_eq!(frames, contents);
+        }
+
+        #[test]
+        fn cuts_of_garbage_change_nothing(
+            stream in prop::collection::vec(prop_oneof![Just(0), Just(0x80), any::<u8>()], 0..200),
+            lengths in prop::collection::vec(0usize..8, 1..20),
+            limit in prop_oneof![0usize..400, Just(65_632), Just(usize::MAX >> 1)],
+        ) {
+            let uncut = deframe([&stream[..]], limit);
+            prop_assert_eq!(deframe(cut(&stream, &lengths), limit), uncut);
+        }
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_without_holding_bytes() {
+        for bytes in [101u64, 128, 1 << 20, u64::MAX] {
+            let mut stream = Vec::new();
+            put_varint(&mut stream, bytes);
+            stream.resize(500, 7);
+            let mut deframer = Deframer::default();
+            let error = deframer.next(&mut &stream[..], 100, |_| ()).unwrap_err();
+            assert!(matches!(error, FrameError::TooBig { bytes: said, limit: 100 }
+                if said > 100 && said <= bytes));
+            assert_eq!(deframer.capacity(), 0);
+            assert_eq!(error.close_code(), CloseCode::FrameTooBig);
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_arrived() {
+        let mut stream = Vec::new();
+        put_varint(&mut stream, 60_000);
+        let mut deframer = Deframer::default();
+        assert_eq!(deframer.next(&mut &stream[..], 65_536, |_| ()), Ok(None));
+        assert_eq!(deframer.capacity(), 3, "the promised bytes are not allocated");
+        for trickled in 1..60_000 {
+            assert_eq!(deframer.next(&mut &[7][..], 65_536, |_| ()), Ok(None));
+            assert!(deframer.capacity() <= (2 * (trickled + 3)).min(60_003));
+            assert_eq!(deframer.held(), trickled + 3);
+        }
+        let length = deframer.next(&mut &[7][..], 65_536, <[u8]>::len);
+        assert_eq!(length, Ok(Some(60_000)));
+        assert_eq!(deframer.capacity(), 0);
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed() {
+        for limit in [0usize, 1, 127, 128, 16_383, 16_384, 65_632] {
+            let stream = framed(&[vec![7; limit]]);
+            assert_eq!(deframe([&stream[..]], limit), (vec![vec![7; limit]], None));
+            let stream = framed(&[vec![7; limit + 1]]);
+            assert!(matches!(deframe([&stream[..]], limit).1, Some(FrameError::TooBig { .. })));
+        }
+    }
+
+    #[test]
+    fn no_varint_is_no_length() {
+        for bytes in [&[0x80, 0][..], &[0xff, 0xff, 0]] {
+            assert_eq!(deframe([bytes], 65_632).1, Some(FrameError::BadLength));
+        }
+        let too_long = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert_eq!(deframe([&too_long[..]], usize::MAX).1, Some(FrameError::BadLength));
+        assert_eq!(FrameError::BadLength.close_code(), CloseCode::Malformed);
+    }
+
+    #[test]
+    fn the_longest_possible_length_does_not_overflow() {
+        let mut stream = Vec::new();
+        put_varint(&mut stream, u64::MAX);
+        assert_eq!(deframe([&stream[..]], usize::MAX), (vec![], None));
+        let all = [0xff; 10];
+        let error = deframe([&all[..]], usize::MAX).1;
+        assert_eq!(error, Some(FrameError::TooBig { bytes: u64::MAX, limit: usize::MAX }));
+    }
 }

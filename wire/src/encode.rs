@@ -1,9 +1,10 @@
 //! Messages → bytes. Every function appends one whole frame, length included.
 
 use crate::frame::*;
-use crate::{BodyHash, Conv, OutboxId, put_varint, varint_len};
+use crate::{BodyHash, Conv, OutboxId, REASON_BYTES_MAX, put_varint, varint_len};
 
-pub(crate) mod op {
+#[allow(missing_docs, reason = "PROTOCOL.md is their documentation, and a test compares")]
+pub mod op {
     //! Frame types. Client to server below 0x80, server to client from 0x80.
     pub const HELLO: u8 = 0x01;
     pub const SEND: u8 = 0x02;
@@ -23,7 +24,7 @@ pub(crate) mod op {
     pub const SERVER_CLOSE: u8 = 0x8a;
 }
 
-pub(crate) mod flag {
+pub mod flag {
     //! Bits of flag bytes.
     /// HELLO: attached in the foreground.
     pub const FOREGROUND: u8 = 0x01;
@@ -40,7 +41,7 @@ pub(crate) mod flag {
 }
 
 /// The kind byte of a one-to-one conversation.
-pub(crate) const KIND_DIRECT: u8 = 1;
+pub const KIND_DIRECT: u8 = 1;
 
 /// Appends a client's frame.
 pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame<'_>) {
@@ -197,8 +198,11 @@ fn put_close(out: &mut Vec<u8>, op: u8, close: &Close<'_>) {
     out.push(op);
     put_varint(out, close.code.number());
     put_varint(out, close.retry_after_ms);
-    put_varint(out, close.reason.len() as u64);
-    out.extend_from_slice(close.reason.as_bytes());
+    let mut cuts = (0..=REASON_BYTES_MAX).rev();
+    let end = cuts.find(|end| close.reason.is_char_boundary(*end)).unwrap_or(0);
+    let reason = &close.reason[..end];
+    put_varint(out, reason.len() as u64);
+    out.extend_from_slice(reason.as_bytes());
 }
 
 fn put_key(out: &mut Vec<u8>, flags: u8, key: &SendKey) {

@@ -277,6 +277,6 @@ pub struct Close<'a> {
     pub code: CloseCode,
     /// Wait at least this long, in milliseconds.
     pub retry_after_ms: u64,
-    /// For people; may be empty.
+    /// For people; may be empty. At most `REASON_BYTES_MAX` are encoded.
     pub reason: &'a str,
 }

@@ -10,12 +10,17 @@ mod decode;
 mod deframe;
 mod encode;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
+pub mod planted;
 mod varint;
 
 pub use code::{CloseCode, RefusalCode, Retry};
 pub use decode::{DecodeError, decode_client, decode_server};
 pub use deframe::{Deframer, FrameError};
+#[doc(hidden)]
+pub use encode::{KIND_DIRECT, flag, op};
 pub use encode::{encode_client, encode_server};
 pub use frame::{
     Ack, AckLevel, Answer, CaughtUp, ClientFrame, Close, Deliver, GoAway, Hello, OutOfOrder, Own,
@@ -30,7 +35,13 @@ pub const VERSION: u64 = 1;
 pub const FEATURES: u64 = 0;
 /// Longest message body in bytes that a deployment may allow (WELCOME names the allowed one).
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes that a frame adds to its body: length, type and the fields before the body.
+/// Most bytes that a frame adds to its body: length, type and the fields before the body. A
+/// client's frame without a body is no longer than this either, HELLO apart.
 pub const FRAME_OVERHEAD_MAX: usize = 96;
-/// Longest frame before WELCOME, in bytes: a HELLO with its token and extensions.
+/// Longest frame content after HELLO, either way. It does not follow the deployment's own limit
+/// of a body, so that a body above that one is refused, and the connection stays.
+pub const FRAME_BYTES_MAX: usize = BODY_BYTES_MAX + FRAME_OVERHEAD_MAX;
+/// Longest content of the first frame of a connection: a HELLO with its token and extensions.
 pub const HELLO_BYTES_MAX: usize = 4 * 1024;
+/// Longest reason in CLOSE, in bytes.
+pub const REASON_BYTES_MAX: usize = 64;

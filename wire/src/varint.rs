@@ -92,3 +92,72 @@ impl<'a> Reader<'a> {
         DecodeError::Field { offset: self.at, field, problem }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, value);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(shift in 0u32..64, low in any::<u64>()) {
+            let value = low >> shift;
+            let bytes = written(value);
+            prop_assert_eq!(bytes.len(), varint_len(value));
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(reader.varint("x"), Ok(value));
+            prop_assert_eq!(reader.end("x"), Ok(()));
+            for end in 0..bytes.len() {
+                let cut = Reader::new(&bytes[..end]).varint("x");
+                let error = DecodeError::Field { offset: end, field: "x", problem: "is cut off" };
+                prop_assert_eq!(cut, Err(error));
+            }
+        }
+
+        #[test]
+        fn one_value_has_one_spelling(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut reader = Reader::new(&bytes);
+            if let Ok(value) = reader.varint("x") {
+                prop_assert_eq!(&written(value), &bytes[..reader.offset()]);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_step_every_seven_bits() {
+        assert_eq!(varint_len(0), 1);
+        for bits in 1..=64usize {
+            let (low, high) = (1 << (bits - 1), u64::MAX >> (64 - bits));
+            assert_eq!(varint_len(low), bits.div_ceil(7));
+            assert_eq!(varint_len(high), bits.div_ceil(7));
+        }
+    }
+
+    #[test]
+    fn longer_than_64_bits_is_an_error() {
+        let mut bytes = written(u64::MAX);
+        assert_eq!(Reader::new(&bytes).varint("x"), Ok(u64::MAX));
+        bytes[9] = 2;
+        assert!(Reader::new(&bytes).varint("x").is_err());
+        assert!(Reader::new(&[0xff; 20]).varint("x").is_err());
+        assert!(Reader::new(&[0x80, 0]).varint("x").is_err());
+    }
+
+    #[test]
+    fn a_refused_read_moves_nothing() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert!(reader.u64_le("x").is_err());
+        assert!(reader.take(usize::MAX, "x").is_err());
+        assert_eq!(reader.take(2, "x"), Ok(&[1, 2][..]));
+        assert!(reader.end("x").is_err());
+        assert_eq!(reader.rest(), [3]);
+        assert_eq!((reader.offset(), reader.rest()), (3, &[][..]));
+        assert!(reader.byte("x").is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! A conversation at its owner: the next place, the outboxes' next numbers, the fan-outs owed.
+
+use crate::table::Entity;
+use persistence::{ConvState, MessageRecord, OutboxState, Position};
+use std::collections::VecDeque;
+use wire::{DeviceId, OutboxId, Seq, UserId};
+
+/// A conversation in memory.
+pub(crate) struct Conversation {
+    /// Newest place given out.
+    pub head: Seq,
+    /// Its time, Unix microseconds.
+    pub time_us: u64,
+    pub outboxes: Vec<OutboxState>,
+    /// End of the newest record about it.
+    pub dirty_until: Position,
+    /// Fan-outs to the participant whose home is not the owner, unconfirmed, lowest place first.
+    pub owed: VecDeque<Owed>,
+    /// Highest owed place that was sent and not refused.
+    pub sent: Seq,
+    /// Stands in its lane's queue of fan-outs, or waits for a retry.
+    pub queued: bool,
+}
+
+/// One unconfirmed fan-out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owed {
+    pub seq: Seq,
+    pub at: Position,
+    pub end: Position,
+}
+
+/// What a number is to an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    /// The next one, of an outbox that the conversation knows, at this index …
+    Next(usize),
+    /// … or of a new one.
+    First,
+    Known,
+    OutOfOrder {
+        next: Seq,
+    },
+    TooManyOutboxes,
+}
+
+impl Conversation {
+    pub fn new(state: ConvState) -> Conversation {
+        Conversation {
+            head: state.head,
+            time_us: state.time_us,
+            outboxes: state.outboxes,
+            dirty_until: Position(0),
+            owed: VecDeque::new(),
+            sent: 0,
+            queued: false,
+        }
+    }
+
+    /// Judges a send's number. Outboxes are never forgotten, so a number is never taken twice.
+    pub fn judge(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        outbox: OutboxId,
+        n: Seq,
+        outboxes_max: u32,
+    ) -> Numbered {
+        match self.outboxes.iter().position(|o| o.user == user && o.outbox == outbox) {
+            Some(index) => match n.cmp(&self.outboxes[index].next) {
+                std::cmp::Ordering::Less => Numbered::Known,
+                std::cmp::Ordering::Equal => Numbered::Next(index),
+                std::cmp::Ordering::Greater => {
+                    Numbered::OutOfOrder { next: self.outboxes[index].next }
+                }
+            },
+            None if n != 1 => Numbered::OutOfOrder { next: 1 },
+            None => {
+                let of_device = |o: &&OutboxState| o.user == user && o.device == device;
+                let count = self.outboxes.iter().filter(of_device).count();
+                let full = count >= outboxes_max as usize;
+                if full { Numbered::TooManyOutboxes } else { Numbered::First }
+            }
+        }
+    }
+
+    /// A message got its place.
+    pub fn apply(&mut self, record: &MessageRecord<'_>, end: Position) {
+        self.dirty_until = end;
+        if record.conv_seq > self.head {
+            self.head = record.conv_seq;
+            self.time_us = record.time_us;
+        }
+        let of_record = |o: &&mut OutboxState| o.user == record.sender && o.outbox == record.outbox;
+        match (self.outboxes.iter_mut().find(of_record), record.new_outbox_of) {
+            (Some(outbox), _) => outbox.next = outbox.next.max(record.n + 1),
+            (None, Some(device)) => self.outboxes.push(OutboxState {
+                user: record.sender,
+                device,
+                outbox: record.outbox,
+                next: record.n + 1,
+            }),
+            (None, None) => panic!("{:?} uses an outbox that nothing introduced", record.conv),
+        }
+    }
+
+    /// The first owed fan-out that is durable and not sent.
+    pub fn next_fan_out(&self, durable: Position) -> Option<Owed> {
+        let index = self.owed.partition_point(|owed| owed.seq <= self.sent);
+        self.owed.get(index).copied().filter(|owed| owed.end <= durable)
+    }
+}
+
+impl Entity for Conversation {
+    fn clean(&self, flushed: Position) -> bool {
+        self.dirty_until <= flushed && self.owed.is_empty() && !self.queued
+    }
+}
+
+/// The newest place of a conversation that a participant's home took.
+pub(crate) struct Mark {
+    pub seq: Seq,
+    pub dirty_until: Position,
+}
+
+impl Entity for Mark {
+    fn clean(&self, flushed: Position) -> bool {
+        self.dirty_until <= flushed
+    }
+}

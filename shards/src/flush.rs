@@ -1,0 +1,221 @@
+//! From the log to the backend: durable records become batches, acks become checkpoints, and the
+//! log lets go of what is two checkpoints old.
+
+use crate::shard::Shard;
+use crate::{Ask, AskId, Effect};
+use persistence::{Batch, Position, Record};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Records that one turn turns into rows: some 100 µs.
+const RECORDS_PER_TURN: usize = 256;
+/// A batch that failed is written again after this long.
+const RETRY_US: u64 = 200_000;
+/// Checkpoints that the log keeps behind the newest: a store that lied about its last batches is
+/// repaired when the next start flushes them again.
+const CHECKPOINTS_KEPT: usize = 2;
+
+/// Where flushing stands.
+pub(crate) struct Flush {
+    /// Gathers rows.
+    batch: Batch,
+    batch_records: u32,
+    /// When its first record came.
+    since_us: u64,
+    /// The next record to turn into rows.
+    next: Position,
+    /// With the backend, or waiting to be written again.
+    in_flight: Option<InFlight>,
+    /// Everything before is in the backend.
+    flushed: Position,
+    flushed_records: u64,
+    appended_records: u64,
+    checkpoints: VecDeque<Position>,
+}
+
+struct InFlight {
+    batch: Arc<Batch>,
+    records: u32,
+    /// `None`: failed; asked again at `retry_us`.
+    id: Option<AskId>,
+    retry_us: u64,
+}
+
+impl Flush {
+    /// Everything in the log, recovered records first, is to be flushed.
+    pub fn new(start: Position, recovered_records: u64) -> Flush {
+        Flush {
+            batch: Batch::default(),
+            batch_records: 0,
+            since_us: 0,
+            next: start,
+            in_flight: None,
+            flushed: start,
+            flushed_records: 0,
+            appended_records: recovered_records,
+            checkpoints: VecDeque::new(),
+        }
+    }
+
+    pub fn flushed(&self) -> Position {
+        self.flushed
+    }
+
+    /// Records appended and not in the backend.
+    pub fn unflushed_records(&self) -> u32 {
+        u32::try_from(self.appended_records - self.flushed_records).unwrap_or(u32::MAX)
+    }
+
+    pub fn is_answer(&self, id: AskId) -> bool {
+        self.in_flight.as_ref().is_some_and(|f| f.id == Some(id))
+    }
+
+    /// When there is something to do, beside what events bring.
+    pub fn deadline_us(&self, flush_us: u64) -> Option<u64> {
+        match &self.in_flight {
+            Some(InFlight { id: None, retry_us, .. }) => Some(*retry_us),
+            Some(_) => None,
+            None => (self.batch_records > 0).then_some(self.since_us + flush_us),
+        }
+    }
+}
+
+impl Shard {
+    /// Appends a record to the log.
+    pub(crate) fn append_record(&mut self, record: &Record<'_>) -> Position {
+        self.flush.appended_records += 1;
+        let at = self.log.append(record);
+        let bytes = self.log.end().0 - at.0;
+        match record {
+            Record::Message(_) | Record::Inbox(_) => self.stats.message_bytes += bytes,
+            _ => self.stats.cursor_bytes += bytes,
+        }
+        at
+    }
+
+    /// Turns some durable records into rows, and writes the batch when it is due.
+    pub(crate) fn flush_step(&mut self) {
+        let limits = &self.config.limits;
+        let (batch_bytes, flush_us) = (limits.batch_bytes as usize, limits.flush_ms * 1_000);
+        let (log, flush, place) = (&self.log, &mut self.flush, self.place);
+        for _ in 0..RECORDS_PER_TURN {
+            if flush.batch.bytes() >= batch_bytes {
+                break;
+            }
+            let Some((_, record, end)) = log.next(flush.next) else { break };
+            if flush.batch_records == 0 {
+                flush.since_us = self.now.mono_us;
+            }
+            flush.batch.add(&record, |user| place.is_home(user));
+            flush.batch_records += 1;
+            flush.next = end;
+        }
+        match &flush.in_flight {
+            Some(InFlight { id: None, retry_us, .. }) if *retry_us <= self.now.mono_us => {
+                self.write_batch();
+            }
+            Some(_) => {}
+            None => {
+                let due = flush.since_us + flush_us <= self.now.mono_us || self.stopping;
+                if flush.batch_records > 0 && (due || flush.batch.bytes() >= batch_bytes) {
+                    self.seal_batch();
+                }
+            }
+        }
+    }
+
+    /// More durable records wait than one turn takes.
+    pub(crate) fn flush_behind(&self) -> bool {
+        self.flush.batch.bytes() < self.config.limits.batch_bytes as usize
+            && self.log.next(self.flush.next).is_some()
+    }
+
+    fn seal_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.flush.batch);
+        let records = std::mem::take(&mut self.flush.batch_records);
+        (batch.core, batch.upto) = (self.place.me, self.flush.next);
+        let crowded = 2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max;
+        if batch.is_empty() && !crowded {
+            // Only checkpoints: nothing for the backend, and no checkpoint about it either. In a
+            // crowded log even an empty batch is written: each ack is a checkpoint more, and
+            // lets the log go of an older one.
+            self.flush.flushed = batch.upto;
+            self.flush.flushed_records += u64::from(records);
+            return self.let_go();
+        }
+        self.flush.in_flight =
+            Some(InFlight { batch: Arc::new(batch), records, id: None, retry_us: 0 });
+        self.write_batch();
+    }
+
+    fn write_batch(&mut self) {
+        let id = self.asks.next_id();
+        let in_flight = self.flush.in_flight.as_mut().expect("called with a batch");
+        in_flight.id = Some(id);
+        self.effects.push_back(Effect::Ask { id, ask: Ask::Write(in_flight.batch.clone()) });
+    }
+
+    /// The backend has the batch, or could not take it.
+    pub(crate) fn flushed(&mut self, ok: bool) {
+        let in_flight = self.flush.in_flight.as_mut().expect("its answer came");
+        if !ok {
+            in_flight.id = None;
+            in_flight.retry_us = self.now.mono_us + RETRY_US;
+            self.stats.batches_failed += 1;
+            return;
+        }
+        let in_flight = self.flush.in_flight.take().expect("as above");
+        self.flush.flushed = in_flight.batch.upto;
+        self.flush.flushed_records += u64::from(in_flight.records);
+        self.stats.batches += 1;
+        self.let_go();
+        let confirmed = self.confirmed_until();
+        if self.log.room_bytes() > 4 * 4_096 {
+            let flushed = self.flush.flushed.0;
+            self.append_record(&Record::Checkpoint { flushed, confirmed: confirmed.0 });
+        }
+        self.flush.checkpoints.push_back(self.flush.flushed.min(confirmed));
+        if self.flush.checkpoints.len() > CHECKPOINTS_KEPT {
+            let before = self.flush.checkpoints.pop_front().expect("just counted");
+            // The index of recovered records points into them until all are in the backend.
+            if self.recovered.is_empty() {
+                self.log.retire(before);
+            }
+        }
+    }
+
+    /// Every fan-out that a record before this owes is confirmed.
+    fn confirmed_until(&self) -> Position {
+        self.owed.first().copied().unwrap_or(self.log.durable())
+    }
+
+    /// Once every recovered record is in the backend, and every fan-out that they owe is known,
+    /// loads need them no more.
+    fn let_go(&mut self) {
+        if self.flush.flushed >= self.log.base() && self.recovered.all_owed_known() {
+            self.recovered.clear(self.asks.next_id());
+        }
+    }
+
+    /// Logs the cursors that moved.
+    pub(crate) fn log_cursors(&mut self) {
+        if self.now.mono_us < self.cursors_due_us || self.cursors.is_empty() {
+            return;
+        }
+        self.cursors_due_us = self.now.mono_us + self.config.limits.cursor_ms * 1_000;
+        for (id, device_id) in std::mem::take(&mut self.cursors) {
+            if self.log.room_bytes() < 8 * 4_096 {
+                // No room: the device says its number again when it comes back.
+                self.cursors.push((id, device_id));
+                continue;
+            }
+            let user = self.users.ready(id);
+            let device = user.device_mut(device_id).expect("devices stay");
+            device.logged = device.acked;
+            let record = Record::Cursor { user: id, device: device_id, acked: device.acked };
+            self.append_record(&record);
+            let end = self.log.end();
+            self.users.ready(id).dirty_until = end;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Requests to the backend: which are under way, and whose answers still count (R10).
+
+use crate::conversation::{Conversation, Mark};
+use crate::shard::Shard;
+use crate::table::{Map, Presence};
+use crate::user::{Bucket, User};
+use crate::work::{Need, Work};
+use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
+use persistence::{Load, Loaded, Position};
+use std::collections::VecDeque;
+
+/// A load or scan that is not answered after this long counts as failed; its answer is dropped.
+const ASK_DEADLINE_US: u64 = 2_000_000;
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pending {
+    Load(Need),
+    Scan(ConnId),
+}
+
+/// Requests under way and requests that wait for room.
+#[derive(Default)]
+pub(crate) struct Asks {
+    next: u64,
+    pending: Map<AskId, Pending>,
+    /// Deadlines, oldest first.
+    deadlines: VecDeque<(u64, AskId)>,
+    /// Not yet with the driver.
+    waiting: VecDeque<(AskId, Ask)>,
+    under_way: u32,
+}
+
+impl Asks {
+    pub fn next_id(&mut self) -> AskId {
+        self.next += 1;
+        AskId(self.next)
+    }
+
+    pub fn deadline_us(&self) -> Option<u64> {
+        self.deadlines.front().map(|(deadline_us, _)| *deadline_us)
+    }
+}
+
+impl Shard {
+    /// Asks the backend now, or when an earlier request has ended.
+    pub(crate) fn ask(&mut self, ask: Ask, pending: Pending) -> AskId {
+        let id = self.asks.next_id();
+        self.asks.pending.insert(id, pending);
+        self.asks.deadlines.push_back((self.now.mono_us + ASK_DEADLINE_US, id));
+        self.asks.waiting.push_back((id, ask));
+        self.ask_next();
+        id
+    }
+
+    fn ask_next(&mut self) {
+        while self.asks.under_way < self.config.limits.asks_max {
+            let Some((id, ask)) = self.asks.waiting.pop_front() else { return };
+            if self.asks.pending.contains_key(&id) {
+                self.asks.under_way += 1;
+                self.effects.push_back(Effect::Ask { id, ask });
+            }
+        }
+    }
+
+    /// The backend answered. An answer that nobody waits for any more is dropped.
+    pub(crate) fn answered(&mut self, answer: Answer) {
+        if self.flush.is_answer(answer.id) {
+            return self.flushed(answer.reply.is_ok());
+        }
+        self.asks.under_way -= 1;
+        let pending = self.asks.pending.remove(&answer.id);
+        self.ask_next();
+        match (pending, answer.reply) {
+            (None, _) => self.stats.answers_dropped += 1,
+            (Some(Pending::Load(need)), Ok(Reply::Loaded(loaded))) => {
+                // Asked before the recovered records were in the store, answered after they left
+                // memory: nobody knows which of them it has seen.
+                if answer.id.0 < self.recovered.stale_before {
+                    self.begin_ask(need)
+                } else {
+                    self.install(need, loaded)
+                }
+            }
+            (Some(Pending::Load(need)), _) => self.load_failed(need),
+            (Some(Pending::Scan(conn)), Ok(Reply::Scanned(scanned))) => self.scanned(conn, scanned),
+            (Some(Pending::Scan(conn)), _) => self.scan_failed(conn),
+        }
+    }
+
+    /// Requests without an answer for too long count as failed.
+    pub(crate) fn expire_asks(&mut self) {
+        while let Some(&(deadline_us, id)) = self.asks.deadlines.front() {
+            let waits = self.asks.pending.contains_key(&id);
+            if waits && deadline_us > self.now.mono_us {
+                return;
+            }
+            self.asks.deadlines.pop_front();
+            match self.asks.pending.remove(&id) {
+                Some(Pending::Load(need)) => self.load_failed(need),
+                Some(Pending::Scan(conn)) => self.scan_failed(conn),
+                None => {}
+            }
+        }
+    }
+
+    /// Lets `work` wait for `need`, which is not ready. False: there is no room for either.
+    pub(crate) fn park(&mut self, need: Need, work: Work) -> Result<(), Work> {
+        if self.waiting >= self.config.limits.waiting_max || !self.begin_load(need) {
+            return Err(work);
+        }
+        self.waiting += 1;
+        match need {
+            Need::User(user) => self.users.park(user, work),
+            Need::Conv(conv) => self.convs.park(conv, work),
+            Need::Mark(user, conv) => self.marks.park((user, conv), work),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn presence(&mut self, need: Need) -> Presence {
+        match need {
+            Need::User(user) => self.users.presence(user),
+            Need::Conv(conv) => self.convs.presence(conv),
+            Need::Mark(user, conv) => self.marks.presence((user, conv)),
+        }
+    }
+
+    /// Starts to load what is absent; true once it is loading or ready.
+    pub(crate) fn begin_load(&mut self, need: Need) -> bool {
+        if self.presence(need) != Presence::Absent {
+            return true;
+        }
+        let flushed = self.flush.flushed();
+        let room = match need {
+            Need::User(user) => self.users.begin_load(user, flushed),
+            Need::Conv(conv) => self.convs.begin_load(conv, flushed),
+            Need::Mark(user, conv) => self.marks.begin_load((user, conv), flushed),
+        };
+        if room {
+            self.begin_ask(need);
+        }
+        room
+    }
+
+    fn begin_ask(&mut self, need: Need) {
+        let load = match need {
+            Need::User(user) => Load::User(user),
+            Need::Conv(conv) => Load::Conversation(conv),
+            Need::Mark(user, conv) => Load::Mark(user, conv),
+        };
+        self.ask(Ask::Load(load), Pending::Load(need));
+    }
+
+    /// What the store has, and what the recovered records add to it.
+    fn install(&mut self, need: Need, loaded: Loaded) {
+        let waiting = match (need, loaded) {
+            (Need::User(id), Loaded::User(state)) => {
+                let burst = self.config.limits.new_conversations_burst;
+                let mut user = User::new(state, Bucket::full(burst, self.now.mono_us));
+                self.recovered.apply_user(&self.log, id, &mut user);
+                self.users.loaded(id, user)
+            }
+            (Need::Conv(id), Loaded::Conversation(state)) => {
+                let mut conv = Conversation::new(state);
+                self.recovered.apply_conv(&self.log, id, &mut conv);
+                self.convs.loaded(id, conv)
+            }
+            (Need::Mark(user, conv), Loaded::Mark(seq)) => {
+                let mut mark = Mark { seq, dirty_until: Position(0) };
+                self.recovered.apply_mark(&self.log, (user, conv), &mut mark);
+                self.marks.loaded((user, conv), mark)
+            }
+            (need, loaded) => panic!("asked for {need:?}, got {loaded:?}"),
+        };
+        self.redo(waiting);
+    }
+
+    fn load_failed(&mut self, need: Need) {
+        let waiting = match need {
+            Need::User(user) => self.users.load_failed(user),
+            Need::Conv(conv) => self.convs.load_failed(conv),
+            Need::Mark(user, conv) => self.marks.load_failed((user, conv)),
+        };
+        self.stats.loads_failed += 1;
+        for work in waiting {
+            self.waiting -= 1;
+            self.unparked(&work);
+            self.give_up(work);
+        }
+    }
+
+    fn redo(&mut self, waiting: VecDeque<Work>) {
+        for work in waiting {
+            self.waiting -= 1;
+            self.unparked(&work);
+            self.work(work);
+        }
+    }
+
+    fn scan_failed(&mut self, conn: ConnId) {
+        self.stats.loads_failed += 1;
+        let Some(attached) = self.sessions.get(conn).and_then(|s| s.attached()) else { return };
+        attached.scan = None;
+        // The device keeps its place; it comes back and reads on from there.
+        self.close(conn, wire::CloseCode::Overloaded, "the store does not answer");
+    }
+}

@@ -1,0 +1,168 @@
+//! What older generations left for this core's slots: applied to each entity when it loads, until
+//! the backend has all of it.
+
+use crate::AskId;
+use crate::conversation::{Conversation, Mark, Owed};
+use crate::place::Place;
+use crate::table::{Map, Set};
+use crate::user::{Device, User};
+use persistence::{ConvKey, Log, Position, Record};
+use std::collections::{BTreeSet, VecDeque};
+use wire::{DeviceId, Seq, UserId};
+
+/// Recovered records by entity.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    users: Map<UserId, OfUser>,
+    convs: Map<ConvKey, Vec<Position>>,
+    marks: Map<(UserId, ConvKey), Seq>,
+    /// Conversations with fan-outs to send again, not loaded so far.
+    owing: Set<ConvKey>,
+    pub queue: VecDeque<ConvKey>,
+    /// Loads asked before this id may have missed records that are gone from here.
+    pub stale_before: u64,
+}
+
+#[derive(Default)]
+struct OfUser {
+    entries: Vec<(Seq, Position)>,
+    cursors: Vec<(DeviceId, Seq)>,
+    epoch: u64,
+}
+
+impl Recovered {
+    /// Reads everything before `log.base()`. Returns it with the positions of owed fan-outs and
+    /// the number of records.
+    pub fn read(log: &Log, place: Place) -> (Recovered, BTreeSet<Position>, u64) {
+        let mut recovered = Recovered::default();
+        let (mut owed, mut count) = (BTreeSet::new(), 0);
+        let mut from = log.start_of_tail();
+        while from < log.base() {
+            let Some((at, record, end)) = log.next(from) else { break };
+            recovered.index(log, place, at, &record, &mut owed);
+            (from, count) = (end, count + 1);
+        }
+        recovered.queue = recovered.owing.iter().copied().collect();
+        recovered.queue.make_contiguous().sort_unstable();
+        (recovered, owed, count)
+    }
+
+    fn index(
+        &mut self,
+        log: &Log,
+        place: Place,
+        at: Position,
+        record: &Record<'_>,
+        owed: &mut BTreeSet<Position>,
+    ) {
+        match record {
+            Record::Message(m) => {
+                for (index, user) in m.conv.participants().into_iter().enumerate() {
+                    if !place.is_home(user) {
+                        continue;
+                    }
+                    if m.inbox[index] != 0 {
+                        self.of_user(user).entries.push((m.inbox[index], at));
+                    }
+                    if m.marks[index] {
+                        self.mark((user, m.conv), m.conv_seq);
+                    }
+                }
+                if place.is_home(m.conv.owner()) {
+                    self.convs.entry(m.conv).or_default().push(at);
+                    if owes(log, at, m) {
+                        owed.insert(at);
+                        self.owing.insert(m.conv);
+                    }
+                }
+            }
+            Record::Inbox(i) if place.is_home(i.user) => {
+                if i.inbox_seq != 0 {
+                    self.of_user(i.user).entries.push((i.inbox_seq, at));
+                }
+                self.mark((i.user, i.conv), i.conv_seq);
+            }
+            Record::Cursor { user, device, acked } if place.is_home(*user) => {
+                self.of_user(*user).cursors.push((*device, *acked));
+            }
+            Record::Epoch { user, epoch } if place.is_home(*user) => {
+                let of_user = self.of_user(*user);
+                of_user.epoch = of_user.epoch.max(*epoch);
+            }
+            _ => {}
+        }
+    }
+
+    fn of_user(&mut self, user: UserId) -> &mut OfUser {
+        self.users.entry(user).or_default()
+    }
+
+    fn mark(&mut self, key: (UserId, ConvKey), seq: Seq) {
+        let mark = self.marks.entry(key).or_default();
+        *mark = (*mark).max(seq);
+    }
+
+    /// Adds to a user what the store may not have.
+    pub fn apply_user(&self, log: &Log, id: UserId, user: &mut User) {
+        let Some(of_user) = self.users.get(&id) else { return };
+        user.recover(of_user.entries.iter().copied());
+        user.epoch = user.epoch.max(of_user.epoch);
+        for &(id, acked) in &of_user.cursors {
+            match user.device_mut(id) {
+                Some(device) => device.acked = device.acked.max(acked),
+                None => user.devices.push(Device { id, acked, logged: acked, session: None }),
+            }
+        }
+        user.devices.iter_mut().for_each(|device| device.logged = device.acked);
+        user.dirty_until = log.base();
+    }
+
+    /// Adds to a conversation what the store may not have, and what is owed.
+    pub fn apply_conv(&self, log: &Log, key: ConvKey, conv: &mut Conversation) {
+        for &at in self.convs.get(&key).into_iter().flatten() {
+            let Record::Message(record) = log.read(at) else {
+                unreachable!("a message stands there")
+            };
+            conv.apply(&record, log.base());
+            if owes(log, at, &record) {
+                let seq = record.conv_seq;
+                conv.owed.push_back(Owed { seq, at, end: log.base() });
+            }
+        }
+    }
+
+    /// Adds to a mark what the store may not have.
+    pub fn apply_mark(&self, log: &Log, key: (UserId, ConvKey), mark: &mut Mark) {
+        if let Some(&seq) = self.marks.get(&key) {
+            mark.seq = mark.seq.max(seq);
+            mark.dirty_until = log.base();
+        }
+    }
+
+    /// A conversation that owes recovered fan-outs is loaded.
+    pub fn owed_known(&mut self, key: ConvKey) {
+        self.owing.remove(&key);
+    }
+
+    pub fn all_owed_known(&self) -> bool {
+        self.owing.is_empty()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.convs.is_empty() && self.marks.is_empty()
+    }
+
+    /// The store has everything, for loads from `next` on.
+    pub fn clear(&mut self, next: AskId) {
+        if !self.is_empty() {
+            *self = Recovered { stale_before: next.0, ..Recovered::default() };
+        }
+    }
+}
+
+/// Whether the message's fan-out to its guest may be missing there.
+fn owes(log: &Log, at: Position, record: &persistence::MessageRecord<'_>) -> bool {
+    let owner = record.conv.owner();
+    let guest = usize::from(record.conv.participants()[0] == owner);
+    !record.marks[guest] && !log.confirmed_at_start(at)
+}

@@ -1,0 +1,307 @@
+//! Sending: from a session to the owner, where a message gets its place.
+
+use crate::conversation::{Numbered, Owed};
+use crate::gate::Gated;
+use crate::relay::Outcome;
+use crate::shard::Shard;
+use crate::table::Presence;
+use crate::work::{Need, Work};
+use crate::{Content, CoreIndex, Effect, Relay, SendAnswer, SendRequest};
+use persistence::{ConvKey, MessageRecord, Record};
+use wire::{CloseCode, RefusalCode, UserId};
+
+/// Bytes of a record beside its body, at most, with the padding of a group of its own.
+const RECORD_OVERHEAD: u64 = 256;
+
+impl SendAnswer {
+    /// The answer to a request.
+    pub fn to(request: &SendRequest, outcome: Outcome) -> SendAnswer {
+        SendAnswer {
+            conn: request.conn,
+            conv: request.conv,
+            sender: request.sender,
+            outbox: request.outbox,
+            explicit: request.explicit,
+            n: request.n,
+            void: matches!(request.content, Content::Void(_)),
+            outcome,
+        }
+    }
+}
+
+impl Shard {
+    /// Does a piece of work, or lets it wait for what it misses, or gives it up with an answer.
+    pub(crate) fn work(&mut self, work: Work) {
+        let needs = self.needs(&work);
+        let mut missing = None;
+        for need in needs.into_iter().flatten() {
+            if self.presence(need) == Presence::Ready {
+                continue;
+            }
+            // All that is missing loads at once; the work waits for the first, in a fixed order,
+            // so that what came earlier is done earlier.
+            if !self.begin_load(need) {
+                return self.give_up(work);
+            }
+            missing = missing.or(Some(need));
+        }
+        match missing {
+            Some(need) => {
+                if !self.count_parked(&work) {
+                    return self.give_up(work);
+                }
+                if let Err(work) = self.park(need, work) {
+                    self.unparked(&work);
+                    self.give_up(work);
+                }
+            }
+            None => self.perform(work),
+        }
+    }
+
+    fn needs(&mut self, work: &Work) -> [Option<Need>; 4] {
+        match work {
+            Work::Submit(request) if self.place.owner(request.conv) == self.place.me => {
+                self.sequence_needs(request.conv)
+            }
+            // The sender is not the owner, whose home is elsewhere: the mark says whether the
+            // conversation is new.
+            Work::Submit(r) => [Some(Need::Mark(r.sender, r.conv)), None, None, None],
+            Work::Sequence { request, .. } => self.sequence_needs(request.conv),
+            Work::Append { append, .. } => {
+                let mark = Need::Mark(append.user, append.conv);
+                [Some(mark), Some(Need::User(append.user)), None, None]
+            }
+            Work::Attach(conn) => {
+                let user = self.attaching_user(*conn);
+                [user.map(Need::User), None, None, None]
+            }
+            Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None],
+        }
+    }
+
+    /// The owner's own user is always here; the guest may be.
+    fn sequence_needs(&self, conv: ConvKey) -> [Option<Need>; 4] {
+        let owner = conv.owner();
+        let guest = conv.peer_of(owner);
+        let here = self.place.is_home(guest);
+        [
+            Some(Need::Conv(conv)),
+            Some(Need::User(owner)),
+            here.then_some(Need::Mark(guest, conv)),
+            here.then_some(Need::User(guest)),
+        ]
+    }
+
+    fn perform(&mut self, work: Work) {
+        match work {
+            Work::Submit(request) => self.submitted(request),
+            Work::Sequence { from, request } => self.sequence(from, &request),
+            Work::Append { from, append } => self.append(from, &append),
+            Work::Attach(conn) => self.attach(conn),
+            Work::Recover(conv) => self.owe_recovered(conv),
+        }
+    }
+
+    /// There is no room to wait, or the store does not answer.
+    pub(crate) fn give_up(&mut self, work: Work) {
+        let retry_ms = self.config.limits.retry_after_ms;
+        match work {
+            Work::Submit(request) => self.refuse(&request, RefusalCode::RetryAfter, retry_ms),
+            Work::Sequence { from, request } => {
+                let outcome =
+                    Outcome::Refused { code: RefusalCode::RetryAfter, retry_after_ms: retry_ms };
+                self.answer(from, SendAnswer::to(&request, outcome));
+            }
+            Work::Append { from, append } => {
+                let (user, conv) = (append.user, append.conv);
+                self.reply(from, Relay::Busy { user, conv });
+            }
+            Work::Attach(conn) => {
+                self.close(conn, CloseCode::Overloaded, "the store does not answer");
+            }
+            Work::Recover(conv) => self.retry_later(conv),
+        }
+    }
+
+    /// At the sender's home: counts new conversations, then on to the owner.
+    fn submitted(&mut self, request: Box<SendRequest>) {
+        let conv = request.conv;
+        let owner = self.place.owner(conv);
+        // Only number 1 starts a conversation; what is pipelined behind it waits for it anyway.
+        if request.n == 1 && self.is_new(request.sender, conv) {
+            let limits = &self.config.limits;
+            let (burst, every) = (limits.new_conversations_burst, limits.new_conversation_ms);
+            let now_us = self.now.mono_us;
+            let Some(user) = self.users.get_mut(request.sender) else {
+                // The session went while its send waited: nobody needs an answer.
+                return;
+            };
+            if let Err(after_ms) = user.new_conversations.take(now_us, burst, every) {
+                return self.refuse(&request, RefusalCode::NewConversationQuota, after_ms);
+            }
+        }
+        if owner == self.place.me {
+            return self.sequence(owner, &request);
+        }
+        self.lanes[owner as usize].sends.push_back(request);
+        self.drain_lane(owner);
+    }
+
+    fn is_new(&mut self, sender: UserId, conv: ConvKey) -> bool {
+        if sender == conv.owner() {
+            self.convs.ready(conv).head == 0
+        } else {
+            self.marks.ready((sender, conv)).seq == 0
+        }
+    }
+
+    /// At the owner, with everything loaded: gives the message its place, or says why not.
+    pub(crate) fn sequence(&mut self, from: CoreIndex, request: &SendRequest) {
+        let outboxes_max = self.config.limits.outboxes_max;
+        let conv = self.convs.ready(request.conv);
+        let numbered =
+            conv.judge(request.sender, request.device, request.outbox, request.n, outboxes_max);
+        let outcome = match numbered {
+            Numbered::Next(_) | Numbered::First => match self.room_for(request) {
+                Ok(()) => return self.take(from, request, numbered == Numbered::First),
+                Err(code) => {
+                    let retry_after_ms = self.config.limits.retry_after_ms;
+                    Outcome::Refused { code, retry_after_ms }
+                }
+            },
+            Numbered::Known => Outcome::Known,
+            Numbered::OutOfOrder { next } => Outcome::OutOfOrder { next },
+            Numbered::TooManyOutboxes => {
+                Outcome::Refused { code: RefusalCode::OutboxLimit, retry_after_ms: 0 }
+            }
+        };
+        let answer = SendAnswer::to(request, outcome);
+        self.gate.hold(self.log.end(), Gated::Answer { to: from, answer });
+    }
+
+    /// Refuses before sequencing, never after (R5): what a message owes has its own reserve.
+    fn room_for(&self, request: &SendRequest) -> Result<(), RefusalCode> {
+        let limits = &self.config.limits;
+        let body = match &request.content {
+            Content::Body(body) => body.len() as u64,
+            Content::Void(_) => 0,
+        };
+        if self.log.room_bytes()
+            < body + RECORD_OVERHEAD + limits.reserve_bytes.min(u64::from(limits.segment_bytes) / 4)
+        {
+            let full = self.log.device_full();
+            return Err(if full { RefusalCode::StorageFull } else { RefusalCode::RetryAfter });
+        }
+        let tail_max = limits.tail_bytes_max - limits.reserve_bytes;
+        let tail_full = self.log.tail_bytes() + body > tail_max
+            || self.flush.unflushed_records() >= limits.tail_records_max;
+        if tail_full || self.owed.len() >= limits.owed_max as usize {
+            return Err(RefusalCode::RetryAfter);
+        }
+        Ok(())
+    }
+
+    /// The message takes its place: one record holds it, the outbox's next number, the entries of
+    /// the participants who live here, and the fan-out that it owes to the one who does not.
+    fn take(&mut self, from: CoreIndex, request: &SendRequest, first: bool) {
+        let key = request.conv;
+        let time_us = self.record_time_us();
+        let conv = self.convs.ready(key);
+        let conv_seq = conv.head + 1;
+        let (mut inbox, mut marks) = ([0; 2], [false; 2]);
+        let owner = key.owner();
+        for (index, user) in key.participants().into_iter().enumerate() {
+            // The guest's entry is part of this record if it lives here and has taken all before.
+            let guest_here = user != owner
+                && self.place.is_home(user)
+                && self.marks.ready((user, key)).seq == conv_seq - 1;
+            marks[index] = guest_here;
+            let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
+            if (user == owner || guest_here) && has_entry {
+                inbox[index] = self.users.ready(user).next_seq();
+            }
+        }
+        let (body, void): (&[u8], _) = match &request.content {
+            Content::Body(body) => (body, None),
+            Content::Void(hash) => (&[], Some(*hash)),
+        };
+        let record = MessageRecord {
+            conv: key,
+            conv_seq,
+            time_us,
+            sender: request.sender,
+            outbox: request.outbox,
+            new_outbox_of: first.then_some(request.device),
+            n: request.n,
+            void,
+            inbox,
+            marks,
+            body,
+        };
+        let at = self.append_record(&Record::Message(record.clone()));
+        let end = self.log.end();
+        let conv = self.convs.ready(key);
+        conv.apply(&record, end);
+        let mut inbox_seq_of_sender = 0;
+        for (index, user) in key.participants().into_iter().enumerate() {
+            if inbox[index] != 0 {
+                self.users.ready(user).push(inbox[index], at, end);
+                if user == request.sender {
+                    inbox_seq_of_sender = inbox[index];
+                }
+            }
+            if marks[index] {
+                let mark = self.marks.ready((user, key));
+                (mark.seq, mark.dirty_until) = (conv_seq, end);
+            } else if user != owner {
+                self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
+                self.owed.insert(at);
+            }
+        }
+        let inbox_seq = if from == self.place.me { inbox_seq_of_sender } else { 0 };
+        let answer = SendAnswer::to(request, Outcome::Taken { conv_seq, time_us, inbox_seq });
+        self.gate.hold(end, Gated::Message { at, to: from, answer });
+        self.stats.messages += 1;
+    }
+
+    /// The message's record is durable.
+    pub(crate) fn message_durable(
+        &mut self,
+        at: persistence::Position,
+        to: CoreIndex,
+        answer: SendAnswer,
+    ) {
+        let Record::Message(record) = self.log.read(at) else {
+            unreachable!("a message stands there")
+        };
+        let (key, inbox, marks) = (record.conv, record.inbox, record.marks);
+        self.answer(to, answer);
+        let owner = key.owner();
+        for (index, user) in key.participants().into_iter().enumerate() {
+            if inbox[index] != 0 {
+                self.users.ready(user).visible = inbox[index];
+                self.pump_user(user);
+            }
+            if user != owner && !marks[index] {
+                self.queue_fan_out(key);
+            }
+        }
+    }
+
+    /// Sends an answer to where its session lives.
+    pub(crate) fn answer(&mut self, to: CoreIndex, answer: SendAnswer) {
+        if to == self.place.me {
+            self.deliver_answer(answer);
+        } else {
+            let relay = Relay::SendAnswer(Box::new(answer));
+            self.effects.push_back(Effect::Relay { to, relay });
+        }
+    }
+
+    /// Time of a record, Unix microseconds: never goes back, whatever the clock does (R9).
+    pub(crate) fn record_time_us(&mut self) -> u64 {
+        self.time_us = self.now.unix_us.max(self.time_us + 1);
+        self.time_us
+    }
+}

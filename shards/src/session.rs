@@ -1,0 +1,174 @@
+//! Sessions: one per connection, from the first byte to the last.
+
+mod handshake;
+mod inbound;
+mod outbound;
+
+use crate::{Adoption, AskId, ConnId, CoreIndex};
+use std::collections::VecDeque;
+use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
+
+/// A connection as this core sees it. States are named for what they wait for.
+pub(crate) struct Session {
+    pub conn: ConnId,
+    pub state: State,
+    pub deframer: Deframer,
+    /// Bytes that came behind HELLO, before WELCOME, and were not handled yet.
+    pub held: Vec<u8>,
+    /// Output that gathers while a send is in flight.
+    pub out: Vec<u8>,
+    /// A send is with the driver.
+    pub sending: bool,
+    /// Stands in the shard's queue of connections with output.
+    pub ready: bool,
+    /// The driver holds bytes until `Effect::Receive`.
+    pub paused: bool,
+    /// When the wheel ends it, on the monotonic clock.
+    pub deadline_us: u64,
+}
+
+/// What a session waits for.
+pub(crate) enum State {
+    /// A whole HELLO.
+    Hello,
+    /// A credit of the lane to its home, then the driver.
+    HandOff { to: CoreIndex, adoption: Option<Box<Adoption>> },
+    /// Its user to load, then the log.
+    User(Box<Greeting>),
+    /// The client's frames.
+    Attached(Box<Attached>),
+    /// Its last output to leave, then the driver's `Closed`. `asked`: the driver knows.
+    End { asked: bool },
+}
+
+/// What HELLO said.
+pub(crate) struct Greeting {
+    pub user: UserId,
+    pub device: DeviceId,
+    pub outbox: OutboxId,
+    pub version: u64,
+    pub features: u64,
+    pub inbox_epoch: u64,
+    pub acked: Seq,
+    /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
+    pub from: Option<(Seq, wire::Verdict)>,
+}
+
+/// An attached device.
+pub(crate) struct Attached {
+    pub user: UserId,
+    pub device: DeviceId,
+    pub outbox: OutboxId,
+    /// Newest inbox entry that was put into the output.
+    pub sent: Seq,
+    pub acked: Seq,
+    /// Bytes of each entry in (`acked`, `sent`].
+    pub in_flight: VecDeque<u32>,
+    pub in_flight_bytes: u32,
+    /// CAUGHT_UP was sent.
+    pub caught_up: bool,
+    /// A scan for this session is under way.
+    pub scan: Option<AskId>,
+}
+
+impl Session {
+    pub fn new(conn: ConnId, state: State, deadline_us: u64) -> Session {
+        Session {
+            conn,
+            state,
+            deframer: Deframer::default(),
+            held: Vec::new(),
+            out: Vec::new(),
+            sending: false,
+            ready: false,
+            paused: false,
+            deadline_us,
+        }
+    }
+
+    pub fn attached(&mut self) -> Option<&mut Attached> {
+        match &mut self.state {
+            State::Attached(attached) => Some(attached),
+            _ => None,
+        }
+    }
+
+    /// Takes no more input and makes no more output.
+    pub fn ends(&self) -> bool {
+        matches!(self.state, State::End { .. } | State::HandOff { adoption: None, .. })
+    }
+
+    /// Before WELCOME, and here since its first byte.
+    pub fn in_handshake(&self) -> bool {
+        matches!(self.state, State::Hello | State::HandOff { .. })
+    }
+}
+
+impl Attached {
+    /// One more entry may be in flight.
+    pub fn has_credit(&self, frames: u32, bytes: u32) -> bool {
+        self.in_flight.len() < frames as usize && self.in_flight_bytes < bytes
+    }
+
+    /// The next entry was put into the output.
+    pub fn entry_sent(&mut self, bytes: usize) {
+        self.sent += 1;
+        self.in_flight.push_back(bytes as u32);
+        self.in_flight_bytes += bytes as u32;
+    }
+
+    /// The device has committed everything up to `seq`, which was sent.
+    pub fn entries_acked(&mut self, seq: Seq) {
+        while self.acked < seq {
+            self.acked += 1;
+            self.in_flight_bytes -= self.in_flight.pop_front().expect("one per entry in flight");
+        }
+        if self.in_flight.is_empty() {
+            // An idle session holds no memory for what was in flight.
+            self.in_flight = VecDeque::new();
+        }
+    }
+}
+
+/// All sessions of a core, by connection index.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    slots: Vec<Option<Box<Session>>>,
+    count: usize,
+}
+
+impl Sessions {
+    pub fn insert(&mut self, session: Session) {
+        let index = session.conn.index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let before = self.slots[index].replace(Box::new(session));
+        assert!(before.is_none(), "the driver reuses an index only after Closed");
+        self.count += 1;
+    }
+
+    pub fn get(&mut self, conn: ConnId) -> Option<&mut Session> {
+        let session = self.slots.get_mut(conn.index as usize)?.as_deref_mut()?;
+        (session.conn == conn).then_some(session)
+    }
+
+    /// Whatever connection has this index now.
+    pub fn at(&mut self, index: u32) -> Option<&mut Session> {
+        self.slots.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Session>> {
+        self.get(conn)?;
+        self.count -= 1;
+        self.slots[conn.index as usize].take()
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn conns(&self) -> Vec<ConnId> {
+        self.slots.iter().flatten().map(|session| session.conn).collect()
+    }
+}

@@ -1,0 +1,29 @@
+//! What may have to wait for entities to load: requests that are done from the start again once
+//! what they miss is there.
+
+use crate::{ConnId, CoreIndex, InboxAppend, SendRequest};
+use persistence::ConvKey;
+use wire::UserId;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A send of a session of this core, at the sender's home.
+    Submit(Box<SendRequest>),
+    /// A send at the owner; `from` is the sender's home.
+    Sequence { from: CoreIndex, request: Box<SendRequest> },
+    /// A fan-out at a participant's home; `from` is the owner.
+    Append { from: CoreIndex, append: Box<InboxAppend> },
+    /// A session waits for its user.
+    Attach(ConnId),
+    /// A conversation whose recovered fan-outs are owed.
+    Recover(ConvKey),
+}
+
+/// An entity that something needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    User(UserId),
+    Conv(ConvKey),
+    Mark(UserId, ConvKey),
+}

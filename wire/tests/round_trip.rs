@@ -1,0 +1,89 @@
+//! What is encoded decodes to the same frame, and no bytes make the decoder panic.
+
+mod support;
+
+use proptest::prelude::*;
+use support::{Frame, content, encode};
+use wire::*;
+
+/// The frame's body where it has one; it goes to the frame's end.
+fn body<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
+    match frame {
+        Frame::Client(ClientFrame::Send(send)) => Some(send.body),
+        Frame::Server(ServerFrame::Deliver(deliver)) => Some(deliver.body),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_frame_survives(frame in support::arbitrary::frame()) {
+        let bytes = encode(&frame);
+        let content = content(&bytes);
+        match &frame {
+            Frame::Client(frame) => prop_assert_eq!(decode_client(content), Ok(frame.clone())),
+            Frame::Server(frame) => prop_assert_eq!(decode_server(content), Ok(frame.clone())),
+        }
+        // HELLO has a limit of its own, and a client waits for nothing smaller than this.
+        let body = body(&frame).map_or(0, <[u8]>::len);
+        match frame {
+            Frame::Client(ClientFrame::Hello(_)) => {}
+            Frame::Server(ServerFrame::Welcome(_)) => {
+                prop_assert!(content.len() <= HELLO_BYTES_MAX);
+            }
+            _ => prop_assert!(bytes.len() <= body + FRAME_OVERHEAD_MAX),
+        }
+    }
+
+    #[test]
+    fn frames_append(first in support::arbitrary::frame(), second in support::arbitrary::frame()) {
+        let mut bytes = encode(&first);
+        match &second {
+            Frame::Client(frame) => encode_client(&mut bytes, frame),
+            Frame::Server(frame) => encode_server(&mut bytes, frame),
+        }
+        prop_assert_eq!(bytes, [encode(&first), encode(&second)].concat());
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics(
+        frame in support::arbitrary::frame(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = encode(&frame);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = (decode_client(&bytes[1..]), decode_server(&bytes[1..]));
+    }
+}
+
+#[test]
+fn nothing_to_say_is_one_byte() {
+    assert_eq!(encode(&Frame::Client(ClientFrame::Ping(Ping { acked: 0 }))), [0]);
+    assert_eq!(encode(&Frame::Server(ServerFrame::Pong(Pong { head: 0 }))), [0]);
+    assert_eq!(decode_client(&[]), Ok(ClientFrame::Ping(Ping { acked: 0 })));
+    assert_eq!(decode_server(&[]), Ok(ServerFrame::Pong(Pong { head: 0 })));
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let reason = format!("{}{}", "x".repeat(63), "ü".repeat(10));
+    let close = Close { code: CloseCode::Malformed, retry_after_ms: 0, reason: &reason };
+    let bytes = encode(&Frame::Server(ServerFrame::Close(close)));
+    let Ok(ServerFrame::Close(close)) = decode_server(content(&bytes)) else { panic!() };
+    assert_eq!(close.reason, "x".repeat(63));
+}
+
+#[test]
+fn a_delivered_text_costs_few_bytes_over_its_body() {
+    let deliver = Deliver {
+        d_inbox: 1,
+        conv: Conv::Direct(1 << 31),
+        conv_seq: 100_000,
+        time_ms: 1_900_000_000_000,
+        body: b"see you at eight",
+    };
+    let bytes = encode(&Frame::Server(ServerFrame::Deliver(deliver)));
+    assert!(bytes.len() - 16 <= 20, "{}", bytes.len() - 16);
+}
