@@ -371,9 +371,9 @@ impl World {
                 self.given_up.insert(body);
             }
             ClientEvent::Message { conv, conv_seq, .. } => {
-                if !self.devices[index].seen.insert((conv, conv_seq)) {
-                    self.devices[index].repeated.push((conv, conv_seq));
-                }
+                let device = &mut self.devices[index];
+                let new = device.seen.insert((conv, conv_seq));
+                device.repeated.extend((!new).then_some((conv, conv_seq)));
             }
             ClientEvent::Broken { fault } => {
                 assert!(matches!(fault, client::Fault::Silent(_)), "{fault}");
