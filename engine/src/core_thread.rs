@@ -25,7 +25,7 @@ pub struct Shared {
     /// Counts up when the core goes to sleep and when it wakes: odd while it works.
     pub phase: AtomicU64,
     /// The core shall stop.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
     /// The core shall copy its counters.
     pub stats_wanted: AtomicBool,
     /// The last copy.
@@ -66,12 +66,13 @@ pub fn spawn(parts: Parts, ready: Sender<io::Result<()>>) -> io::Result<thread::
 fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     let Parts { core, start, driver, mesh, backend, shared, processor } = parts;
     let pinned = processor.map_or(Ok(()), pin);
-    let driver = pinned.and_then(|()| KernelDriver::new(driver, mesh, backend));
+    let driver =
+        pinned.and_then(|()| KernelDriver::new(driver, mesh, backend, shared.stop.clone()));
     let driver = match driver {
         Ok(driver) => driver,
         Err(error) => return ready.send(Err(error)).unwrap_or(()),
     };
-    let mut driver = Watched { driver, shared: &shared, told_to_stop: false };
+    let mut driver = Watched { driver, shared: &shared };
     let now = driver.now();
     let mut core = Core::new(core, start, now);
     // The starting thread may have given up already, because another core failed.
@@ -99,16 +100,15 @@ pub fn processors() -> io::Result<Vec<usize>> {
     Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect())
 }
 
-/// The kernel's driver, seen by the watching thread: when it sleeps, and that it shall stop.
+/// The kernel's driver, seen by the watching thread: when it sleeps.
 struct Watched<'s> {
     driver: KernelDriver,
     shared: &'s Shared,
-    told_to_stop: bool,
 }
 
 impl Watched<'_> {
     fn stats(&self) -> CoreStats {
-        CoreStats { enters: self.driver.enters(), ..CoreStats::default() }
+        CoreStats { enters: self.driver.stats().enters, ..CoreStats::default() }
     }
 }
 
@@ -117,10 +117,6 @@ impl Driver for Watched<'_> {
         self.driver.now()
     }
     fn reap(&mut self, max: usize, handle: &mut dyn FnMut(Event<'_>) -> Taken) {
-        if !self.told_to_stop && self.shared.stop.load(Relaxed) {
-            self.told_to_stop = true;
-            handle(Event::Stop);
-        }
         self.driver.reap(max, handle);
     }
     fn drain(&mut self, max: usize, handle: &mut dyn FnMut(Event<'_>) -> Taken) {

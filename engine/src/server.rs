@@ -178,8 +178,6 @@ fn start(
             },
             start: recovered.deal(index, config.shards),
             driver: KernelDriverConfig {
-                core: index,
-                cores: config.shards,
                 listen: config.listen,
                 limits: config.limits.clone(),
                 recv_buffers: config.recv_buffers,

@@ -16,6 +16,7 @@ mod record;
 mod record_codec;
 mod recover;
 mod recovered;
+mod rows;
 
 pub use backend::{
     Backend, BackendError, ConvState, Entry, EntryKind, Load, Loaded, OutboxState, Scan, Scanned,
