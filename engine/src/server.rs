@@ -11,7 +11,7 @@ use crate::{
     mesh::{self, MeshPorts},
     probe, watch,
 };
-use persistence::{BackendError, RecoverError, Recovered};
+use persistence::{RecoverError, Recovered};
 use shards::{CoreConfig, token};
 use std::{
     io,
