@@ -1,1 +1,32 @@
-//! Ringmail client.
+//! Ringmail's client core: a sans-IO state machine that queues sends durably, attaches, resumes,
+//! drops what it has seen, and acknowledges after its own commit.
+//!
+//! **Invariant:** nothing in the core reads a clock, draws a random number or touches a file or
+//! a socket. Simulator, bench, terminal chat and adapters run this same code.
+
+#![forbid(unsafe_code)]
+
+mod ack;
+mod client;
+mod config;
+mod connection;
+mod deadlines;
+mod event;
+mod inbound;
+mod journal;
+mod queue;
+mod ranges;
+mod state;
+mod view;
+
+pub use client::Client;
+pub use config::Config;
+pub use event::{ClientEvent, ComposeError, Fault};
+pub use journal::JournalError;
+pub use queue::{Pending, SendId};
+pub use ranges::Ranges;
+pub use state::{Kind, Message};
+pub use wire::{
+    BODY_BYTES_MAX, BodyHash, CloseCode, Conv, DeviceId, OutboxId, RefusalCode, Retry, Seq, UserId,
+    body_hash,
+};
