@@ -32,7 +32,7 @@ mod wheel;
 mod work;
 
 pub use core::{Core, CoreConfig};
-pub use driver::{Driver, Now};
+pub use driver::{Driver, Handle, Now};
 pub use effect::{Ask, Effect};
 pub use event::{Adoption, Answer, AskId, Claims, ConnId, Event, Reply, Taken};
 pub use limits::Limits;

@@ -1,0 +1,3 @@
+//! The `ringmail-bench` program.
+
+fn main() {}

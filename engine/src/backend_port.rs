@@ -1,0 +1,99 @@
+//! A core's way to the backend: one thread writes for all cores, one reads, so that a load does
+//! not wait behind a batch. Nothing is retried here: an error is an answer, and the core asks
+//! again.
+
+use crate::doorbell::Doorbell;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use persistence::{Backend, BackendError};
+use shards::{Answer, Ask, AskId, CoreIndex, Reply};
+use std::{io, sync::Arc, thread};
+
+struct Request {
+    core: CoreIndex,
+    id: AskId,
+    ask: Ask,
+}
+
+/// One core's end.
+#[derive(Debug)]
+pub struct BackendPort {
+    core: CoreIndex,
+    writes: Sender<Request>,
+    reads: Sender<Request>,
+    answers: Receiver<Answer>,
+}
+
+impl BackendPort {
+    /// Asks; the answer comes later. There is always room: a core counts its requests.
+    pub fn ask(&self, id: AskId, ask: Ask) {
+        let lane = if matches!(ask, Ask::Write(_)) { &self.writes } else { &self.reads };
+        let request = Request { core: self.core, id, ask };
+        assert!(lane.try_send(request).is_ok(), "a core asks more than Limits::asks_max");
+    }
+
+    /// The next answer, if there is one.
+    pub fn poll(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+/// The two threads. They end when every port is gone.
+pub type Threads = [thread::JoinHandle<()>; 2];
+
+/// Starts the threads. Each core has at most `asks_max` reads and one write under way; an answer
+/// rings its doorbell.
+pub fn start(
+    backend: Arc<dyn Backend>,
+    doorbells: Vec<Arc<Doorbell>>,
+    asks_max: u32,
+) -> io::Result<(Vec<BackendPort>, Threads)> {
+    let cores = doorbells.len();
+    let (writes, to_write) = bounded(cores);
+    let (reads, to_read) = bounded(cores * asks_max as usize);
+    let mut ports = Vec::new();
+    let mut lines = Vec::new();
+    for (core, doorbell) in doorbells.into_iter().enumerate() {
+        let (answer, answers) = bounded(asks_max as usize + 1);
+        let (writes, reads) = (writes.clone(), reads.clone());
+        ports.push(BackendPort { core: core as CoreIndex, writes, reads, answers });
+        lines.push((answer, doorbell));
+    }
+    let spawn = |name: &str, requests, backend, lines| {
+        let serve = move || serve(requests, backend, lines);
+        thread::Builder::new().name(name.to_owned()).spawn(serve)
+    };
+    let writer = spawn("store-write", to_write, backend.clone(), lines.clone())?;
+    let reader = spawn("store-read", to_read, backend, lines)?;
+    Ok((ports, [writer, reader]))
+}
+
+fn serve(
+    requests: Receiver<Request>,
+    backend: Arc<dyn Backend>,
+    lines: Vec<(Sender<Answer>, Arc<Doorbell>)>,
+) {
+    let mut failing = false;
+    for Request { core, id, ask } in requests {
+        let reply = match &ask {
+            Ask::Write(batch) => backend.write(batch).map(|()| Reply::Written),
+            Ask::Load(load) => backend.load(load).map(Reply::Loaded),
+            Ask::Scan(scan) => backend.scan(scan).map(Reply::Scanned),
+        };
+        // The core asks again and again: the first failure of a row tells all.
+        if let Err(error) = &reply
+            && !std::mem::replace(&mut failing, true)
+        {
+            tell(error);
+        }
+        failing &= reply.is_err();
+        let (answers, doorbell) = &lines[core as usize];
+        // A core that stopped does not listen any more.
+        if answers.send(Answer { id, reply }).is_ok() {
+            doorbell.ring();
+        }
+    }
+}
+
+fn tell(error: &BackendError) {
+    eprintln!("ringmail: {error}; sends are acked from the log and refused once it is full");
+}

@@ -1,0 +1,234 @@
+//! The kernel's driver: one core's turn meets sockets, lanes, the log's disk and the backend here.
+
+use crate::accept;
+use crate::backend_port::BackendPort;
+use crate::disk::{Disk, DiskConfig};
+use crate::mesh::{LaneItem, MeshPorts};
+use crate::sockets::{SocketStats, Sockets, SocketsConfig};
+use ring::{Wait, sys};
+use shards::{
+    Adoption, Answer, ConnId, CoreIndex, Driver, Effect, Event, Handle, Limits, Now, Relay,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+/// What a driver is made of.
+#[derive(Clone, Debug)]
+pub struct KernelDriverConfig {
+    /// Where clients connect; every core listens here.
+    pub listen: SocketAddr,
+    /// Bounds of the core.
+    pub limits: Limits,
+    /// Buffers of the pool for receives: a power of two up to 32768.
+    pub recv_buffers: u16,
+    /// Bytes of each.
+    pub recv_buffer_bytes: u32,
+    /// The directory of this core's log; it exists.
+    pub log_dir: PathBuf,
+    /// Retired log segments that are kept to be used again.
+    pub spare_segments: usize,
+    /// Counts the cores that need nothing of the older generations any more.
+    pub older_retired: Arc<AtomicU16>,
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// Calls of `io_uring_enter`, both rings together.
+    pub enters: u64,
+    /// How often a ring's queue of completions was too small.
+    pub overflows: u64,
+    /// How often the core slept.
+    pub sleeps: u64,
+    /// Of the sockets.
+    pub sockets: SocketStats,
+}
+
+/// See the head of this file.
+pub struct KernelDriver {
+    sockets: Sockets,
+    disk: Disk,
+    mesh: MeshPorts,
+    backend: BackendPort,
+    stop: Arc<AtomicBool>,
+    stopping: bool,
+    /// Connections that this core handed to itself.
+    adopted: VecDeque<(ConnId, Box<Adoption>)>,
+    /// An answer that was found when the core wanted to sleep.
+    answer: Option<Answer>,
+    sleeps: u64,
+}
+
+impl KernelDriver {
+    /// The driver of the calling thread's core: it alone may use it. Set `stop` and ring the core's
+    /// doorbell to stop it.
+    pub fn new(
+        config: KernelDriverConfig,
+        mesh: MeshPorts,
+        backend: BackendPort,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<KernelDriver> {
+        let sockets = SocketsConfig {
+            connections_max: config.limits.connections_max,
+            handshakes_max: config.limits.handshakes_max,
+            recv_buffers: config.recv_buffers,
+            recv_buffer_bytes: config.recv_buffer_bytes,
+        };
+        let disk = DiskConfig {
+            dir: config.log_dir,
+            segment_bytes: config.limits.segment_bytes,
+            spare_segments: config.spare_segments,
+            older_retired: config.older_retired,
+        };
+        let bell = mesh.doorbell();
+        Ok(KernelDriver {
+            disk: Disk::new(disk, config.limits.log_writes_max, bell.clone())?,
+            sockets: Sockets::new(sockets, accept::listen(config.listen)?, bell.clone())?,
+            mesh,
+            backend,
+            stop,
+            stopping: false,
+            adopted: VecDeque::new(),
+            answer: None,
+            sleeps: 0,
+        })
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> DriverStats {
+        DriverStats {
+            enters: self.sockets.enters() + self.disk.enters(),
+            overflows: self.sockets.overflows(),
+            sleeps: self.sleeps,
+            sockets: self.sockets.stats,
+        }
+    }
+
+    fn hand_off(&mut self, conn: ConnId, to: CoreIndex, mut adoption: Box<Adoption>) {
+        let (fd, rest) = self.sockets.hand_over(conn);
+        adoption.bytes.extend(rest);
+        if to != self.mesh.core() {
+            self.mesh.push(to, LaneItem::Handoff { fd, adoption });
+        } else if let Ok(conn) = self.sockets.adopt(fd) {
+            self.adopted.push_back((conn, adoption));
+        }
+    }
+
+    fn adopt(&mut self, from: CoreIndex, fd: OwnedFd, adoption: Box<Adoption>, handle: Handle<'_>) {
+        match self.sockets.adopt(fd) {
+            Ok(conn) => {
+                handle(Event::Adopted { conn, from, adoption });
+            }
+            // No place here: the connection is closed, and its credit goes back.
+            Err(_) => self.mesh.push(from, LaneItem::Relay(Relay::HandoffTaken)),
+        }
+    }
+
+    /// Whether a turn would find something to do.
+    fn has_work(&mut self) -> bool {
+        if self.answer.is_none() {
+            self.answer = self.backend.poll();
+        }
+        self.answer.is_some()
+            || !self.adopted.is_empty()
+            || self.sockets.has_work()
+            || self.disk.has_work()
+            || self.mesh.has_items()
+            || self.must_stop()
+    }
+
+    fn must_stop(&self) -> bool {
+        !self.stopping && self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Driver for KernelDriver {
+    fn now(&mut self) -> Now {
+        let now = Now { mono_us: sys::boot_time_us(), unix_us: sys::unix_time_us() };
+        self.sockets.advance(now.mono_us);
+        now
+    }
+
+    fn reap(&mut self, max: usize, handle: Handle<'_>) {
+        if self.must_stop() {
+            self.stopping = true;
+            self.sockets.stop_accepting();
+            handle(Event::Stop);
+        }
+        let mut left = max;
+        let from = self.mesh.core();
+        while left > 0
+            && let Some((conn, adoption)) = self.adopted.pop_front()
+        {
+            handle(Event::Adopted { conn, from, adoption });
+            left -= 1;
+        }
+        while left > 0
+            && let Some(done) = self.disk.poll()
+        {
+            handle(Event::Written(done));
+            left -= 1;
+        }
+        while left > 0
+            && let Some(answer) = self.answer.take().or_else(|| self.backend.poll())
+        {
+            handle(Event::Answered(answer));
+            left -= 1;
+        }
+        self.sockets.reap(left, handle);
+    }
+
+    fn drain(&mut self, max: usize, handle: Handle<'_>) {
+        for from in 0..self.mesh.cores() {
+            for _ in 0..max {
+                match self.mesh.pop(from) {
+                    Some(LaneItem::Relay(relay)) => {
+                        handle(Event::Relayed { from, relay });
+                    }
+                    Some(LaneItem::Handoff { fd, adoption }) => {
+                        self.adopt(from, fd, adoption, handle);
+                    }
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { conn, buffer } => self.sockets.send(conn, buffer),
+            Effect::Receive { conn } => self.sockets.receive(conn),
+            Effect::Close { conn } => self.sockets.close(conn),
+            Effect::Handoff { conn, to, adoption } => self.hand_off(conn, to, adoption),
+            Effect::Relay { to, relay } => self.mesh.push(to, LaneItem::Relay(relay)),
+            Effect::Write(op) => self.disk.take(op),
+            Effect::Ask { id, ask } => self.backend.ask(id, ask),
+        }
+    }
+
+    fn wait(&mut self, until_us: Option<u64>) {
+        self.mesh.ring_doorbells();
+        let bell = self.mesh.doorbell().clone();
+        let sleeps = until_us != Some(0) && !self.has_work() && {
+            bell.arm();
+            // What came before this look is seen by it; what comes later rings.
+            !self.has_work()
+        };
+        if sleeps {
+            let now_us = sys::boot_time_us();
+            let until_us = until_us.into_iter().chain(self.sockets.deadline_us()).min();
+            let timeout = until_us.map(|at| Duration::from_micros(at.saturating_sub(now_us)));
+            self.sockets.enter(Wait::Until(timeout));
+            self.sleeps += 1;
+        } else {
+            self.sockets.enter(Wait::No);
+        }
+        bell.disarm();
+    }
+}
