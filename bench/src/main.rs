@@ -1,3 +1,5 @@
 //! The `ringmail-bench` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    bench::cli::run()
+}
