@@ -3,7 +3,9 @@
 //! An idle connection is parked on a one-shot poll, the cheapest thing to have armed (256 bytes of
 //! kernel memory; a receive in waiting takes 866). When bytes are there it receives once, into a
 //! buffer of the pool. So a connection that the core does not read takes no buffers, and nothing
-//! ever needs to be cancelled: `shutdown` completes a poll.
+//! ever needs to be cancelled: `shutdown` completes a poll. Echoing 64 bytes over loopback, this
+//! took 7.4–8.5 µs of CPU at 50 connections and 7.8–8.0 at 400; a multishot receive per connection
+//! took 9.7–10.5 and 7.5–7.7, a one-shot receive in waiting 10.0 and 8.2.
 
 use crate::conn::{Conn, ConnTable, Socket, State};
 use ring::{Completion, Doorbell, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
