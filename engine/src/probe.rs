@@ -48,7 +48,7 @@ fn bad(name: &'static str, found: impl Into<String>, cure: impl Into<String>) ->
 
 /// Everything to look at, in the order in which a start needs it.
 pub const CHECKS: [fn(&Config) -> Finding; 7] =
-    [kernel, rings, files, memory, direct_io, data_dir_state, port];
+    [kernel, files, rings, memory, direct_io, data_dir_state, port];
 
 fn kernel(_config: &Config) -> Finding {
     kernel_release(&rustix::system::uname().release().to_string_lossy())
@@ -154,10 +154,13 @@ fn files(config: &Config) -> Finding {
     )
 }
 
-/// Raises the soft limit of open files to the hard one.
-pub fn raise_open_files() -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+/// Raises what a process may raise by itself: the soft limits of open files and locked memory.
+pub fn raise_limits() -> io::Result<()> {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        setrlimit(resource, Rlimit { current: maximum, maximum })?;
+    }
+    Ok(())
 }
 
 fn memory_of(needed: u64, there: u64) -> Finding {
