@@ -54,7 +54,10 @@ impl Client {
         if self.connection.stage == Stage::Welcome {
             return match frame {
                 ServerFrame::Welcome(welcome) => self.welcome(&welcome),
-                ServerFrame::Close(close) => Ok(self.closed(&close)),
+                ServerFrame::Close(close) => {
+                    self.closed(&close);
+                    Ok(())
+                }
                 _ => Err(Fault::Protocol("a frame before WELCOME")),
             };
         }

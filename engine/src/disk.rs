@@ -23,6 +23,17 @@ pub(crate) struct DiskConfig {
     pub(crate) cores_beyond_older: Arc<AtomicU16>,
 }
 
+/// The second ring of a core.
+pub(crate) fn ring_config() -> RingConfig {
+    RingConfig {
+        entries: 64,
+        completions: 128,
+        files: 0,
+        buffers: None,
+        mode: RingMode::Cooperative,
+    }
+}
+
 /// What blocks: done on a thread beside the core.
 enum Job {
     Prepare(u32),
@@ -34,14 +45,6 @@ struct Write {
     id: u64,
     segment: u32,
     offset: u32,
-}
-
-/// The ring of a log's device.
-pub(crate) fn ring_config(writes_max: u32) -> RingConfig {
-    let entries = writes_max.next_power_of_two().max(8);
-    let completions = entries * 2;
-    let mode = RingMode::Cooperative;
-    RingConfig { entries, completions, files: 0, buffers: None, mode }
 }
 
 /// The log's device of one core.
@@ -59,12 +62,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Completions ring the doorbell.
-    pub(crate) fn new(
-        config: DiskConfig,
-        writes_max: u32,
-        bell: Arc<Doorbell>,
-    ) -> io::Result<Disk> {
-        let mut ring = Ring::new(&ring_config(writes_max))?;
+    pub(crate) fn new(config: DiskConfig, bell: Arc<Doorbell>) -> io::Result<Disk> {
+        let mut ring = Ring::new(&ring_config())?;
         ring.notify(bell.eventfd())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();

@@ -85,7 +85,7 @@ fn ring_configs(config: &Config) -> [ring::RingConfig; 2] {
         recv_buffers: config.recv_buffers,
         recv_buffer_bytes: config.recv_buffer_bytes,
     };
-    [sockets.ring(), disk::ring_config(config.limits.log_writes_max)]
+    [sockets.ring_config(), disk::ring_config()]
 }
 
 fn memory(config: &Config) -> Finding {

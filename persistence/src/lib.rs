@@ -8,6 +8,8 @@
 mod backend;
 mod batch;
 mod conv_key;
+#[cfg(test)]
+mod format_tests;
 mod group;
 mod io;
 mod log;
@@ -16,6 +18,7 @@ mod record;
 mod record_codec;
 mod recover;
 mod recovered;
+mod rows;
 
 pub use backend::{
     Backend, BackendError, ConvState, Entry, EntryKind, Load, Loaded, OutboxState, Scan, Scanned,

@@ -188,6 +188,6 @@ fn main() {
         "{messages} delivered, {:.0} ns each, {:.1} per group, {:.1} log bytes over the body",
         seconds * 1e9 / messages as f64,
         stats.messages as f64 / memory.groups as f64,
-        stats.log_bytes as f64 / stats.messages as f64 - body.len() as f64,
+        stats.message_bytes as f64 / stats.messages as f64 - body.len() as f64,
     );
 }

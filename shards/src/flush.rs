@@ -84,7 +84,13 @@ impl Shard {
     /// Appends a record to the log.
     pub(crate) fn append_record(&mut self, record: &Record<'_>) -> Position {
         self.flush.appended_records += 1;
-        self.log.append(record)
+        let at = self.log.append(record);
+        let bytes = self.log.end().0 - at.0;
+        match record {
+            Record::Message(_) | Record::Inbox(_) => self.stats.message_bytes += bytes,
+            _ => self.stats.cursor_bytes += bytes,
+        }
+        at
     }
 
     /// Turns some durable records into rows, and writes the batch when it is due.

@@ -19,7 +19,11 @@ pub struct Stats {
     pub answers_dropped: u64,
     /// Scans that found less than the inbox has: the store lost entries.
     pub store_holes: u64,
-    /// Bytes of records appended to the log.
+    /// Bytes of message and fan-out records appended to the log.
+    pub message_bytes: u64,
+    /// Bytes of cursor, epoch and checkpoint records appended to the log.
+    pub cursor_bytes: u64,
+    /// Bytes of the log, with the headers and the padding of its groups.
     pub log_bytes: u64,
     /// Sessions at the moment.
     pub sessions: u64,

@@ -6,6 +6,9 @@ use persistence::{BackendError, Batch, Load, Scan};
 use shards::{Answer, Ask, AskId, CoreIndex, Reply};
 use std::sync::Arc;
 
+/// The latest that an answer comes: long after anybody has given it up, in microseconds.
+const LATE_MAX_US: u64 = 6_000_000;
+
 /// The store and what is under way to it and from it.
 #[derive(Debug)]
 pub struct Backend {
@@ -54,18 +57,16 @@ impl Backend {
     /// Takes a request.
     pub fn ask(&mut self, now: u64, core: CoreIndex, id: AskId, ask: Ask) {
         let at = now + self.delay();
-        let work = if self.fails() {
-            self.fail(at, core, id, &ask);
-            Work::Answer(Err(BackendError::Unavailable("no answer in time".into())))
-        } else {
-            match ask {
-                Ask::Write(batch) => Work::Write(batch),
-                // Read now and answered later, or read when it is answered.
-                Ask::Load(load) if self.rng.chance(500) => Work::Answer(Ok(self.load(&load))),
-                Ask::Load(load) => Work::Load(load),
-                Ask::Scan(scan) if self.rng.chance(500) => Work::Answer(Ok(self.scan(&scan))),
-                Ask::Scan(scan) => Work::Scan(scan),
-            }
+        if self.fails() {
+            return self.fail(now, at, core, id, &ask);
+        }
+        let work = match ask {
+            Ask::Write(batch) => Work::Write(batch),
+            // Read now and answered later, or read when it is answered.
+            Ask::Load(load) if self.rng.chance(500) => Work::Answer(Ok(self.load(&load))),
+            Ask::Load(load) => Work::Load(load),
+            Ask::Scan(scan) if self.rng.chance(500) => Work::Answer(Ok(self.scan(&scan))),
+            Ask::Scan(scan) => Work::Scan(scan),
         };
         self.pending.push(Pending { at, core, id, work });
     }
@@ -84,22 +85,24 @@ impl Backend {
         self.rng.chance(per_mille)
     }
 
-    /// A failed request is not undone: any part of a batch may be there, and what a read saw may
-    /// still arrive, long after the error.
-    fn fail(&mut self, at: u64, core: CoreIndex, id: AskId, ask: &Ask) {
-        let late_at = at + self.rng.scaled(100, 500_000);
-        let late = match ask {
+    /// An error, or silence for longer than anybody waits. A failed write is not undone: any part
+    /// of its batch may be there.
+    fn fail(&mut self, now: u64, mut at: u64, core: CoreIndex, id: AskId, ask: &Ask) {
+        let mut reply = Err(BackendError::Unavailable("no answer in time".into()));
+        let late = self.rng.chance(500);
+        match ask {
             Ask::Write(batch) => {
                 let kept = *self.rng.pick(&[0, 500, 1_000]);
                 self.store.write(batch, || self.rng.chance(kept));
-                return;
             }
-            Ask::Load(load) => self.load(load),
-            Ask::Scan(scan) => self.scan(scan),
-        };
-        if self.rng.chance(500) {
-            self.pending.push(Pending { at: late_at, core, id, work: Work::Answer(Ok(late)) });
+            Ask::Load(load) if late => reply = Ok(self.load(load)),
+            Ask::Scan(scan) if late => reply = Ok(self.scan(scan)),
+            Ask::Load(_) | Ask::Scan(_) => {}
         }
+        if late {
+            at = now + self.rng.scaled(10_000, LATE_MAX_US);
+        }
+        self.pending.push(Pending { at, core, id, work: Work::Answer(reply) });
     }
 
     fn load(&self, load: &Load) -> Reply {

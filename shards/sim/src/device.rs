@@ -6,7 +6,7 @@ use crate::{
     seed::Rng,
     tap::Tap,
 };
-use client::{Client, ClientEvent, Config, Conv, Kind, RefusalCode, SendId};
+use client::{Client, ClientEvent, Config, Conv, Fault, Kind, RefusalCode, SendId};
 use persistence::ConvKey;
 use std::collections::BTreeMap;
 use wire::{BodyHash, DeviceId, Seq, UserId, body_hash};
@@ -169,10 +169,9 @@ impl Device {
         }
         self.read(around)?;
         self.running().advance(now_ms);
-        self.flush(around);
+        self.flush(around)?;
         self.connect(around);
-        self.flush(around);
-        Ok(())
+        self.flush(around)
     }
 
     fn running(&mut self) -> &mut Client {
@@ -219,7 +218,7 @@ impl Device {
     }
 
     /// Journal out, output out, events out.
-    fn flush(&mut self, around: &mut Surroundings<'_>) {
+    fn flush(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
         if self.writing.is_none() {
             let bytes = self.running().journal();
             if !bytes.is_empty() {
@@ -229,7 +228,9 @@ impl Device {
         }
         loop {
             let output = self.running().output();
-            let Some((link, tap)) = self.link.as_mut().filter(|_| !output.is_empty()) else { break };
+            let Some((link, tap)) = self.link.as_mut().filter(|_| !output.is_empty()) else {
+                break;
+            };
             tap.wrote(&output, around.facts);
             around.network.write(around.now, *link, &output);
         }
@@ -237,11 +238,12 @@ impl Device {
             self.drop_link(around.now, around.network);
         }
         while let Some(event) = self.running().event() {
-            self.tell(event, around.facts);
+            self.tell(event, around.facts)?;
         }
+        Ok(())
     }
 
-    fn tell(&mut self, event: ClientEvent, facts: &mut Vec<Fact>) {
+    fn tell(&mut self, event: ClientEvent, facts: &mut Vec<Fact>) -> Result<(), String> {
         let device = self.index;
         match event {
             ClientEvent::Queued { id } => {
@@ -259,8 +261,11 @@ impl Device {
             ClientEvent::Refused { .. }
             | ClientEvent::Moved { .. }
             | ClientEvent::Attached { .. }
-            | ClientEvent::Closed { .. } => {}
+            | ClientEvent::Closed { .. }
+            | ClientEvent::Broken { fault: Fault::Silent(_) } => {}
+            ClientEvent::Broken { fault } => return Err(format!("{device:?}: {fault}")),
         }
+        Ok(())
     }
 
     fn settle(&mut self, id: SendId, conv_seq: Seq, void: bool, facts: &mut Vec<Fact>) {

@@ -20,8 +20,8 @@ pub struct Disk {
     segment_bytes: usize,
     pending: Vec<Pending>,
     late: Vec<Late>,
-    /// Retired segments of this process, with their old content.
-    pool: Vec<Vec<u8>>,
+    /// Retired segments of this process, with their core and their old content.
+    pool: Vec<(u16, Vec<u8>)>,
     older_done: Vec<bool>,
     full: bool,
     slow: bool,
@@ -138,7 +138,7 @@ impl Disk {
             }
             IoOp::Retire { segment } => {
                 let content = self.logs.get_mut(&log).and_then(|log| log.remove(&segment));
-                self.pool.extend(content);
+                self.pool.extend(content.map(|content| (core, content)));
             }
             IoOp::RetireOlder => {
                 self.older_done[core as usize] = true;
@@ -153,8 +153,10 @@ impl Disk {
 
     /// A new file of zeros, or a retired one with all that it held.
     fn prepare(&mut self, log: LogName, segment: u32) {
-        let recycled = if self.rng.chance(700) { self.pool.pop() } else { None };
-        let content = recycled.unwrap_or_else(|| vec![0; self.segment_bytes]);
+        let retired = self.pool.iter().position(|(core, _)| *core == log.1);
+        let recycled = retired.filter(|_| self.rng.chance(700));
+        let content = recycled.map(|index| self.pool.swap_remove(index).1);
+        let content = content.unwrap_or_else(|| vec![0; self.segment_bytes]);
         let before = self.logs.entry(log).or_default().insert(segment, content);
         assert!(before.is_none(), "a segment is prepared twice");
     }
@@ -230,10 +232,6 @@ impl Disk {
         }
     }
 
-    /// Files and their bytes, for a progress line.
-    pub fn segments(&self) -> usize {
-        self.logs.values().map(BTreeMap::len).sum()
-    }
 }
 
 #[cfg(test)]

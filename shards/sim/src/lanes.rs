@@ -55,7 +55,8 @@ impl Lanes {
 
     /// When something arrives at this core next.
     pub fn next_at(&self, to: CoreIndex) -> Option<u64> {
-        let heads = (0..self.cores).map(|from| self.queues[from * self.cores + to as usize].front());
+        let heads =
+            (0..self.cores).map(|from| self.queues[from * self.cores + to as usize].front());
         heads.flatten().map(|(at, _)| *at).min()
     }
 }

@@ -1,11 +1,6 @@
 //! The workload: people who write, give up, switch off, lose and copy their devices.
 
-use crate::{
-    device::Storage,
-    fact::DeviceIndex,
-    seed::Rng,
-    world::World,
-};
+use crate::{device::Storage, fact::DeviceIndex, seed::Rng, world::World};
 use std::collections::BTreeMap;
 use wire::{DeviceId, UserId};
 

@@ -72,10 +72,28 @@ fn limits(rng: &mut Rng) -> Limits {
         };
     }
     let mut limits = drawn!(
-        connections_max, handshakes_max, handshake_ms, heartbeat_ms, window_frames, users_max,
-        conversations_max, marks_max, waiting_max, lane_credits, asks_max, scan_entries,
-        new_conversations_burst, new_conversation_ms, owed_max, tail_records_max, flush_ms,
-        cursor_ms, retry_after_ms, events_per_turn, effects_per_turn, batch_bytes
+        connections_max,
+        handshakes_max,
+        handshake_ms,
+        heartbeat_ms,
+        window_frames,
+        users_max,
+        conversations_max,
+        marks_max,
+        waiting_max,
+        lane_credits,
+        asks_max,
+        scan_entries,
+        new_conversations_burst,
+        new_conversation_ms,
+        owed_max,
+        tail_records_max,
+        flush_ms,
+        cursor_ms,
+        retry_after_ms,
+        events_per_turn,
+        effects_per_turn,
+        batch_bytes
     );
     // Devices come and go in a run; at the limit they could not come back.
     limits.devices_max = high.devices_max;
@@ -105,7 +123,9 @@ mod tests {
             let limits = limits(&mut Rng::new(seed));
             assert!(limits.group_bytes_max as u64 > 2 * limits.body_bytes_max as u64);
             assert!(limits.segment_bytes >= 4 * limits.group_bytes_max);
-            assert!(limits.tail_bytes_max >= limits.reserve_bytes + 4 * limits.segment_bytes as u64);
+            assert!(
+                limits.tail_bytes_max >= limits.reserve_bytes + 4 * limits.segment_bytes as u64
+            );
         }
     }
 }

@@ -96,11 +96,7 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     world.finish(&end)
 }
 
-fn chaos(
-    world: &mut World,
-    people: &mut People,
-    mischief: &mut Mischief,
-) -> Result<(), String> {
+fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Result<(), String> {
     loop {
         let events = world.outside.trace.events();
         if events >= EVENTS_MIN && world.acks >= ACKS_MIN && world.crashes >= CRASHES_MIN {

@@ -84,7 +84,8 @@ impl World {
             rng: rng.fork(),
             plan,
         };
-        for (user, devices) in world.plan.users.clone().into_iter().zip(world.plan.devices.clone()) {
+        for (user, devices) in world.plan.users.clone().into_iter().zip(world.plan.devices.clone())
+        {
             for number in 1..=devices {
                 world.register(user, DeviceId(number as u32), Storage::default());
             }
