@@ -128,7 +128,9 @@ impl Flags {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let sources = Sources { file: self.config.clone(), env, flags };
-        let automatic = |config: &Config| ledger::automatic_shards(config, ledger::memory_bytes());
+        let automatic = |config: &Config| {
+            ledger::automatic_shards(config, ledger::memory_bytes(), probe::lockable_shards())
+        };
         config::load(&sources, automatic).map_err(|error| error.to_string())
     }
 }

@@ -2,11 +2,7 @@
 
 mod common;
 use common::{Dir, refused, ringmail, start};
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 /// A data directory of a server that ran and stopped.
 fn used() -> Dir {
