@@ -120,6 +120,8 @@ pub struct Machine {
     pub found: Vec<Record<'static>>,
     /// Logs of earlier generations that are on the disk.
     pub old: BTreeMap<(u64, u16), OldLog>,
+    /// The device is full now and then.
+    pub fills: bool,
     /// Writes of dead processes that may still land.
     pub late: Vec<(u64, u16, IoOp)>,
 }
@@ -204,7 +206,7 @@ impl Machine {
         let cores = (0..cores).map(start).collect();
         let generation = recovered.generation();
         let (old, late) = (BTreeMap::new(), vec![]);
-        Machine { disk, generation, cores, config, found, old, late }
+        Machine { disk, generation, cores, config, found, old, fills: false, late }
     }
 
     /// Appends a record to a core's log.
@@ -258,7 +260,7 @@ impl Machine {
                     _ => zeros(),
                 };
                 let told = &mut self.cores[core];
-                if random.one_in(4) {
+                if self.fills && random.one_in(4) {
                     assert!(!told.log.complete(IoDone::Full { segment }));
                     assert!(told.log.device_full());
                 } else {
@@ -339,7 +341,7 @@ impl Machine {
         }
         let mut next = Machine::open(self.disk, cores, config);
         next.check_found(&self.old, header_durable.then_some(self.found));
-        (next.old, next.late) = (self.old, self.late);
+        (next.old, next.fills, next.late) = (self.old, self.fills, self.late);
         next
     }
 
