@@ -231,7 +231,6 @@ impl Disk {
             }
         }
     }
-
 }
 
 #[cfg(test)]
