@@ -83,10 +83,10 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     let mut mischief = Mischief::new(rng.fork());
     chaos(world, &mut people, &mut mischief)?;
     mischief.end(world);
-    let rest_us = calm(world, &mut people)?;
+    let rested = calm(world, &mut people)?;
     let mut end = gather(world);
-    end.rest_us = rest_us;
-    if rest_us.is_some() {
+    end.restless = if rested { Vec::new() } else { restless(world) };
+    if rested {
         // What is read last must not depend on anything that only memory holds.
         if rng.chance(500) {
             world.crash();
@@ -116,14 +116,13 @@ fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Res
     }
 }
 
-/// Nobody writes, everybody connects; the time until rest, or `None` if it does not come.
-fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
+/// Nobody writes, everybody connects; whether rest comes in time.
+fn calm(world: &mut World, people: &mut People) -> Result<bool, String> {
     let began = world.now();
     let mut rest_since = None;
     let mut next_look = began;
     for device in &mut world.devices {
         device.online = true;
-        device.caught_up = false;
     }
     while world.now() < began + CALM_MAX_US {
         world.step(next_look)?;
@@ -136,7 +135,7 @@ fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
         if behind.is_empty() {
             let since = *rest_since.get_or_insert(world.now());
             if world.now() >= since + REST_US {
-                return Ok(Some(since - began));
+                return Ok(true);
             }
         } else {
             rest_since = None;
@@ -146,7 +145,26 @@ fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
             world.devices[index.0].ask_to_connect(now);
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// For the report: who is not at rest, and why.
+fn restless(world: &World) -> Vec<String> {
+    let behind = behind(world).into_iter().map(|index| &world.devices[index.0]);
+    let told = behind.map(|device| {
+        let unsettled = device.unsettled();
+        format!(
+            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}",
+            device.index,
+            device.user,
+            device.link(),
+            device.caught_up,
+            device.position(),
+            unsettled.len(),
+            unsettled.first()
+        )
+    });
+    told.collect()
 }
 
 /// Living devices that lack an entry which another device of their user has, or that still have
