@@ -36,6 +36,9 @@ impl People {
         self.next_at = now + self.rng.between(1, 2 * world.plan.act_us);
         let living = world.devices.iter().filter(|device| !device.retired);
         let living = living.map(|device| device.index).collect::<Vec<_>>();
+        if living.is_empty() {
+            return Ok(());
+        }
         let index = *self.rng.pick(&living);
         let device = &mut world.devices[index.0];
         match self.rng.below(1_000) {
@@ -56,14 +59,13 @@ impl People {
             _ if world.plan.copies && self.copies < COPIES_MAX => self.copy(world, index),
             _ => {}
         }
-        self.tend(world);
-        let index = DeviceIndex(index.0);
+        self.tend(world)?;
         if world.devices[index.0].retired { Ok(()) } else { world.step_device(index) }
     }
 
     /// What people do about what they see, also in calm: they give up what is refused for good,
     /// and register a device anew that the server will not take another outbox of.
-    pub fn tend(&mut self, world: &mut World) {
+    pub fn tend(&mut self, world: &mut World) -> Result<(), String> {
         for index in 0..world.devices.len() {
             let device = &mut world.devices[index];
             if device.retired {
@@ -73,12 +75,16 @@ impl People {
                 self.replace(world, DeviceIndex(index));
                 continue;
             }
-            for (id, _, refused) in device.unsettled() {
-                if refused {
-                    device.give_up(id);
-                }
+            let refused = device.unsettled().into_iter().filter(|(_, _, refused)| *refused);
+            let refused = refused.map(|(id, ..)| id).collect::<Vec<_>>();
+            for id in &refused {
+                device.give_up(*id);
+            }
+            if !refused.is_empty() {
+                world.step_device(DeviceIndex(index))?;
             }
         }
+        Ok(())
     }
 
     fn write(&mut self, world: &mut World, index: DeviceIndex) {
@@ -124,11 +130,11 @@ impl People {
     /// The storage is lost: the device is registered under a new name.
     fn replace(&mut self, world: &mut World, index: DeviceIndex) {
         let user = world.devices[index.0].user;
+        world.retire(index);
         let names = self.names.entry(user).or_default();
         if *names < DEVICES_MAX {
             *names += 1;
             let id = DeviceId(*names);
-            retire(world, index);
             world.register(user, id, Storage::default());
         }
     }
@@ -139,7 +145,7 @@ impl People {
         let (user, id) = (world.devices[index.0].user, world.devices[index.0].id);
         match self.backups.remove(&index) {
             Some(backup) => {
-                retire(world, index);
+                world.retire(index);
                 world.register(user, id, backup);
             }
             None => {
@@ -148,10 +154,4 @@ impl People {
             }
         }
     }
-}
-
-fn retire(world: &mut World, index: DeviceIndex) {
-    let now = world.now();
-    world.devices[index.0].crash(now, &mut world.outside.network);
-    world.devices[index.0].retired = true;
 }

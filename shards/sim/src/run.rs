@@ -2,7 +2,7 @@
 
 use crate::{
     device::Storage,
-    fact::{DeviceIndex, End},
+    fact::{DeviceIndex, End, Entry},
     mischief::Mischief,
     people::People,
     plan::Plan,
@@ -130,7 +130,7 @@ fn calm(world: &mut World, people: &mut People) -> Result<bool, String> {
             continue;
         }
         next_look = world.now() + 100_000;
-        people.tend(world);
+        people.tend(world)?;
         let behind = behind(world);
         if behind.is_empty() {
             let since = *rest_since.get_or_insert(world.now());
@@ -193,26 +193,23 @@ fn gather(world: &World) -> End {
     end
 }
 
-/// A new device of every user reads its inbox from the start.
-fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<crate::fact::Entry>>, String> {
-    let began = world.now();
+/// A new device of every user, one after the other, reads its inbox from the start.
+fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<Entry>>, String> {
     let users = world.plan.users.iter().chain(&world.plan.absent).copied().collect::<Vec<_>>();
-    let mut readers = Vec::new();
-    for user in users {
-        readers.push(world.register(user, READER, Storage::default()));
-    }
-    let mut next_look = began;
-    while !readers.iter().all(|reader| world.devices[reader.0].caught_up) {
-        if world.now() > began + CALM_MAX_US {
-            return Err("a last reader never caught up".into());
-        }
-        next_look = next_look.max(world.now() + 50_000);
-        world.step(next_look)?;
-    }
     let mut inboxes = BTreeMap::new();
-    for reader in readers {
-        let device = &world.devices[reader.0];
-        inboxes.insert(device.user, world.entries_of(reader));
+    for user in users {
+        let reader = world.register(user, READER, Storage::default());
+        let began = world.now();
+        let mut next_look = began;
+        while !world.devices[reader.0].caught_up {
+            if world.now() > began + CALM_MAX_US {
+                return Err(format!("the last reader of {user:?} never caught up"));
+            }
+            next_look = next_look.max(world.now() + 50_000);
+            world.step(next_look)?;
+        }
+        inboxes.insert(user, world.entries_of(reader));
+        world.retire(reader);
     }
     Ok(inboxes)
 }
