@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod journal;
 mod keys;
 mod read;
 mod tables;
