@@ -7,7 +7,9 @@ use wire::{DeviceId, UserId};
 /// A device stops composing at this many unsettled messages: its person waits.
 const UNSETTLED_MAX: usize = 40;
 /// Device names of one user, the last reader not counted: below `Limits::devices_max`.
-const DEVICES_MAX: u32 = 12;
+const DEVICES_MAX: u32 = 15;
+/// Devices that are lost in one run.
+const LOST_MAX: u64 = 4;
 /// Copies of devices in one run.
 const COPIES_MAX: u64 = 4;
 
@@ -20,6 +22,7 @@ pub struct People {
     names: BTreeMap<UserId, u32>,
     backups: BTreeMap<DeviceIndex, Storage>,
     copies: u64,
+    lost: u64,
 }
 
 impl People {
@@ -27,7 +30,7 @@ impl People {
     pub fn new(rng: Rng, world: &World) -> People {
         let users = world.plan.users.iter().zip(&world.plan.devices);
         let names = users.map(|(user, devices)| (*user, *devices as u32)).collect();
-        People { next_at: 0, rng, next_body: 0, names, backups: BTreeMap::new(), copies: 0 }
+        People { next_at: 0, rng, next_body: 0, names, backups: BTreeMap::new(), copies: 0, lost: 0 }
     }
 
     /// Somebody does something.
@@ -36,9 +39,6 @@ impl People {
         self.next_at = now + self.rng.between(1, 2 * world.plan.act_us);
         let living = world.devices.iter().filter(|device| !device.retired);
         let living = living.map(|device| device.index).collect::<Vec<_>>();
-        if living.is_empty() {
-            return Ok(());
-        }
         let index = *self.rng.pick(&living);
         let device = &mut world.devices[index.0];
         match self.rng.below(1_000) {
@@ -52,7 +52,10 @@ impl People {
             }
             925..950 => device.crash(now, &mut world.outside.network),
             950..980 => device.ask_to_connect(now),
-            980..985 => self.replace(world, index),
+            980..985 if self.lost < LOST_MAX => {
+                self.lost += 1;
+                self.replace(world, index);
+            }
             985..990 => {
                 self.backups.insert(index, device.copy_storage());
             }
