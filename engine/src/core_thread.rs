@@ -7,7 +7,7 @@ use crate::{
     stats::CoreStats,
 };
 use persistence::CoreStart;
-use shards::{Core, CoreConfig, Driver, Effect, Event, Now, Taken, turn};
+use shards::{Core, CoreConfig, Driver, Effect, Handle, Now, turn};
 use std::{
     io,
     sync::{
@@ -35,7 +35,11 @@ pub struct Shared {
 impl Shared {
     /// The last copy of the core's counters.
     pub fn stats(&self) -> CoreStats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copy(&self, stats: CoreStats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 }
 
@@ -81,10 +85,10 @@ fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     while !core.stopped() {
         turn(&mut core, &mut driver);
         if shared.stats_wanted.swap(false, Relaxed) {
-            let stats = CoreStats { turns: shared.phase.load(Relaxed) / 2, ..driver.stats() };
-            *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+            shared.copy(CoreStats::new(core.stats(), driver.driver.stats()));
         }
     }
+    shared.copy(CoreStats::new(core.stats(), driver.driver.stats()));
     shared.phase.fetch_add(1, Relaxed);
 }
 
@@ -106,20 +110,14 @@ struct Watched<'s> {
     shared: &'s Shared,
 }
 
-impl Watched<'_> {
-    fn stats(&self) -> CoreStats {
-        CoreStats { enters: self.driver.stats().enters, ..CoreStats::default() }
-    }
-}
-
 impl Driver for Watched<'_> {
     fn now(&mut self) -> Now {
         self.driver.now()
     }
-    fn reap(&mut self, max: usize, handle: &mut dyn FnMut(Event<'_>) -> Taken) {
+    fn reap(&mut self, max: usize, handle: Handle<'_>) {
         self.driver.reap(max, handle);
     }
-    fn drain(&mut self, max: usize, handle: &mut dyn FnMut(Event<'_>) -> Taken) {
+    fn drain(&mut self, max: usize, handle: Handle<'_>) {
         self.driver.drain(max, handle);
     }
     fn take(&mut self, effect: Effect) {

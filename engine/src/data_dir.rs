@@ -215,9 +215,9 @@ impl DataDir {
     pub fn key(&self) -> Result<[u8; 32]> {
         read_key(&self.path)
     }
-    /// What every inbox epoch starts from.
+    /// What every inbox epoch starts from; never 0, which is the epoch of a device without a past.
     pub fn epoch_base(&self) -> Result<u64> {
-        Ok(read_epoch(&self.path)?.saturating_mul(EPOCHS_PER_RESTORE))
+        Ok(1 + read_epoch(&self.path)?.saturating_mul(EPOCHS_PER_RESTORE))
     }
     /// Makes every inbox epoch a new one; gives the number of restores so far.
     pub fn raise_epoch(&self) -> Result<u64> {
@@ -361,9 +361,9 @@ mod tests {
     fn restores_raise_every_epoch() {
         let path = empty("epoch");
         let dir = DataDir::open(&path, 0).unwrap();
-        assert_eq!(dir.epoch_base().unwrap(), 0);
+        assert_eq!(dir.epoch_base().unwrap(), 1);
         assert_eq!(dir.raise_epoch().unwrap(), 1);
-        assert_eq!(dir.epoch_base().unwrap(), EPOCHS_PER_RESTORE);
+        assert_eq!(dir.epoch_base().unwrap(), 1 + EPOCHS_PER_RESTORE);
         fs::remove_dir_all(path).unwrap();
     }
 

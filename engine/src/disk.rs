@@ -23,6 +23,17 @@ pub(crate) struct DiskConfig {
     pub(crate) cores_beyond_older: Arc<AtomicU16>,
 }
 
+/// The second ring of a core.
+pub(crate) fn ring_config() -> RingConfig {
+    RingConfig {
+        entries: 64,
+        completions: 128,
+        files: 0,
+        buffers: None,
+        mode: RingMode::Cooperative,
+    }
+}
+
 /// What blocks: done on a thread beside the core.
 enum Job {
     Prepare(u32),
@@ -51,18 +62,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Completions ring the doorbell.
-    pub(crate) fn new(
-        config: DiskConfig,
-        writes_max: u32,
-        bell: Arc<Doorbell>,
-    ) -> io::Result<Disk> {
-        let mut ring = Ring::new(&RingConfig {
-            entries: writes_max.next_power_of_two().max(8),
-            completions: writes_max.next_power_of_two().max(8) * 2,
-            files: 0,
-            buffers: None,
-            mode: RingMode::Cooperative,
-        })?;
+    pub(crate) fn new(config: DiskConfig, bell: Arc<Doorbell>) -> io::Result<Disk> {
+        let mut ring = Ring::new(&ring_config())?;
         ring.notify(bell.eventfd())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();

@@ -85,7 +85,7 @@ impl KernelDriver {
         };
         let bell = mesh.doorbell();
         Ok(KernelDriver {
-            disk: Disk::new(disk, config.limits.log_writes_max, bell.clone())?,
+            disk: Disk::new(disk, bell.clone())?,
             sockets: Sockets::new(sockets, accept::listen(config.listen)?, bell.clone())?,
             mesh,
             backend,

@@ -15,6 +15,8 @@ pub mod data_dir;
 mod disk;
 mod doorbell;
 mod driver;
+#[cfg(all(test, not(loom)))]
+mod driver_tests;
 pub mod ledger;
 mod log_dirs;
 mod mesh;

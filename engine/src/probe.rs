@@ -1,6 +1,6 @@
 //! What the host must offer. Looks, changes nothing durable, and names the cure of what is missing.
 
-use crate::{accept, config::Config, data_dir, ledger};
+use crate::{accept, config::Config, data_dir, disk, ledger, sockets::SocketsConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io,
@@ -79,21 +79,13 @@ fn set_up_rings(config: &Config) -> io::Result<()> {
 }
 
 fn ring_configs(config: &Config) -> [ring::RingConfig; 2] {
-    let sockets = ring::RingConfig {
-        entries: 4096,
-        completions: 32768,
-        files: config.limits.connections_max,
-        buffers: Some((config.recv_buffers, config.recv_buffer_bytes)),
-        mode: ring::RingMode::Deferred,
+    let sockets = SocketsConfig {
+        connections_max: config.limits.connections_max,
+        handshakes_max: config.limits.handshakes_max,
+        recv_buffers: config.recv_buffers,
+        recv_buffer_bytes: config.recv_buffer_bytes,
     };
-    let disk = ring::RingConfig {
-        entries: 64,
-        completions: 128,
-        files: 0,
-        buffers: None,
-        mode: ring::RingMode::Cooperative,
-    };
-    [sockets, disk]
+    [sockets.ring_config(), disk::ring_config()]
 }
 
 fn memory(config: &Config) -> Finding {

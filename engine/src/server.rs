@@ -11,7 +11,7 @@ use crate::{
     mesh::{self, MeshPorts},
     probe, watch,
 };
-use persistence::{BackendError, RecoverError, Recovered};
+use persistence::{RecoverError, Recovered};
 use shards::{CoreConfig, token};
 use std::{
     io,
@@ -48,13 +48,8 @@ pub enum ServerError {
         error: RecoverError,
     },
     /// The store cannot be opened.
-    #[error("the store in {path}: {error}")]
-    Store {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: BackendError,
-    },
+    #[error(transparent)]
+    Store(#[from] embedded::OpenError),
     /// The system refuses.
     #[error("cannot {what}: {error}")]
     System {
@@ -148,8 +143,7 @@ fn start(
     recovered: Recovered,
     older: Vec<PathBuf>,
 ) -> Result<Server, ServerError> {
-    let store = embedded::Store::open(&data_dir.store(), config.store_cache_bytes)
-        .map_err(|error| ServerError::Store { path: data_dir.store(), error })?;
+    let store = embedded::Embedded::open(&data_dir.store(), config.store_cache_bytes)?;
     let generation = recovered.generation();
     log_dirs::create(&data_dir.log(), generation, config.shards)?;
     let meshes = mesh::mesh(config.shards, 2 * config.limits.lane_credits as usize)

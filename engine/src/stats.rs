@@ -1,5 +1,6 @@
 //! What the running server tells about itself, once a second, into a file.
 
+use crate::driver::DriverStats;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -25,12 +26,38 @@ pub struct Stats {
 }
 
 /// What one core counted.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct CoreStats {
-    /// Passes of its loop.
-    pub turns: u64,
-    /// Calls into the kernel.
+    /// Calls of `io_uring_enter`.
     pub enters: u64,
+    /// How often the core slept.
+    pub sleeps: u64,
+    /// How often a ring's queue of completions was too small.
+    pub overflows: u64,
+    /// Connections taken.
+    pub accepted: u64,
+    /// Connections closed at once, because a limit was reached.
+    pub refused: u64,
+    /// Receives that found no buffer and were repeated.
+    pub buffers_empty: u64,
+    /// What its shard counted.
+    #[serde(flatten)]
+    pub shard: shards::Stats,
+}
+
+impl CoreStats {
+    /// From both sides of the seam.
+    pub fn new(shard: shards::Stats, driver: DriverStats) -> CoreStats {
+        CoreStats {
+            enters: driver.enters,
+            sleeps: driver.sleeps,
+            overflows: driver.overflows,
+            accepted: driver.sockets.accepted,
+            refused: driver.sockets.refused,
+            buffers_empty: driver.sockets.buffers_empty,
+            shard,
+        }
+    }
 }
 
 /// Reads what the kernel knows of this process, and adds the cores' own counts.

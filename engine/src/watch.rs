@@ -141,6 +141,7 @@ fn ring<'c>(cores: impl Iterator<Item = &'c RunningCore>) -> bool {
 }
 
 fn stop(mut server: Server, config: &Config, options: &Options) -> Result<(), ServerError> {
+    write_stats(&server.cores, options);
     server.cores.iter().for_each(|core| core.shared.stop.store(true, Relaxed));
     let begun = Instant::now();
     while ring(server.cores.iter().filter(|core| !core.thread.is_finished())) {
@@ -150,7 +151,6 @@ fn stop(mut server: Server, config: &Config, options: &Options) -> Result<(), Se
         thread::sleep(STOP_PERIOD);
     }
     remove_older(&mut server);
-    write_stats(&[], options);
     for core in server.cores {
         core.thread.join().map_err(|_| ended("a core panicked"))?;
     }

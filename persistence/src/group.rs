@@ -26,7 +26,7 @@ pub(crate) struct GroupHeader {
     /// below it was once good.
     pub durable: u64,
     /// No record before this group has a higher time, in this log or an older one. The times of
-    /// the group's records are differences from it.
+    /// the group's records are differences from it, so it is raised to the first one's time.
     pub floor_us: u64,
     /// The log's core.
     pub core: u16,

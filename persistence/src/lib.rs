@@ -8,6 +8,8 @@
 mod backend;
 mod batch;
 mod conv_key;
+#[cfg(test)]
+mod format_tests;
 mod group;
 mod io;
 mod log;

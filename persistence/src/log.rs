@@ -167,8 +167,10 @@ impl Log {
         loop {
             let mut head = std::mem::take(&mut self.gathering.scratch);
             head.clear();
-            let floor_us = match self.gathering.bytes.is_empty() {
-                true => self.gathering.time_max_us,
+            let time_us = record.time_us().unwrap_or(0);
+            let opens = self.gathering.bytes.is_empty() || self.gathering.count == 0;
+            let floor_us = match opens {
+                true => self.gathering.time_max_us.max(time_us),
                 false => self.gathering.floor_us,
             };
             let body = encode_head(&mut head, record, floor_us);
@@ -184,7 +186,7 @@ impl Log {
                 gathering.bytes.extend_from_slice(&head[..head_len]);
                 gathering.bytes.extend_from_slice(body);
                 gathering.count += 1;
-                let time_us = record.time_us().unwrap_or(0);
+                gathering.floor_us = floor_us;
                 gathering.time_max_us = gathering.time_max_us.max(time_us);
                 gathering.scratch = head;
                 return Position(at);

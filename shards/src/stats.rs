@@ -1,7 +1,7 @@
 //! Counters of one core, copied out by the engine once a second.
 
 /// Since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Stats {
     /// Messages and voids that got their place here.
     pub messages: u64,

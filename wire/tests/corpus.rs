@@ -2,10 +2,12 @@
 
 use std::fs;
 
+type Property = fn(&[u8]);
+
 #[test]
 fn every_target_replays_its_corpus() {
     let fuzz = format!("{}/fuzz", env!("CARGO_MANIFEST_DIR"));
-    let targets: [(&str, fn(&[u8])); 3] = [
+    let targets: [(&str, Property); 3] = [
         ("decode_client", wire::fuzzing::decode_client),
         ("decode_server", wire::fuzzing::decode_server),
         ("deframe", wire::fuzzing::deframe),

@@ -87,3 +87,20 @@ fn a_delivered_text_costs_few_bytes_over_its_body() {
     let bytes = encode(&Frame::Server(ServerFrame::Deliver(deliver)));
     assert!(bytes.len() - 16 <= 20, "{}", bytes.len() - 16);
 }
+
+#[test]
+fn a_clipped_send_still_says_that_its_body_is_too_long() {
+    let body = vec![7; 5_000];
+    let key = SendKey { conv: Conv::Direct(u64::MAX), outbox: Some(OutboxId(1)), n: u64::MAX };
+    let mut stream = encode(&Frame::Client(ClientFrame::Send(Send { key, body: &body })));
+    stream.push(0);
+    let (body_max, mut input, mut deframer) = (1_000, &stream[..], Deframer::default());
+    let kept_max = body_max + FRAME_OVERHEAD_MAX;
+    let refused = deframer.next_clipped(&mut input, kept_max, FRAME_BYTES_MAX, |content| {
+        let Ok(ClientFrame::Send(send)) = decode_client(content) else { panic!() };
+        send.key == key && send.body.len() > body_max
+    });
+    assert_eq!(refused, Ok(Some(true)));
+    let next = deframer.next_clipped(&mut input, kept_max, FRAME_BYTES_MAX, <[u8]>::len);
+    assert_eq!(next, Ok(Some(0)), "the connection goes on with the next frame");
+}

@@ -232,10 +232,6 @@ impl Disk {
         }
     }
 
-    /// Files and their bytes, for a progress line.
-    pub fn segments(&self) -> usize {
-        self.logs.values().map(BTreeMap::len).sum()
-    }
 }
 
 #[cfg(test)]

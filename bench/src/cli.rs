@@ -1,0 +1,62 @@
+//! The command line of `ringmail-bench`.
+
+use crate::{floor, idle, steady};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures the `ringmail` server that stands beside this program.
+///
+/// Exits with 0 only when the run was valid, and nothing was lost, duplicated or reordered.
+#[derive(Parser)]
+#[command(name = "ringmail-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Pairs of users chat: saturation, then latency at a part of it
+    #[command(after_help = "Examples:
+  ringmail-bench steady-chat --pairs 500 --depth 8 --floor --json chat.json --html chat.html
+  ringmail-bench steady-chat --pairs 50 --depth 1 --seconds 20 --fraction 0.8
+  ringmail-bench steady-chat --pairs 500 --depth 8 --shards 2")]
+    SteadyChat(steady::SteadyArgs),
+    /// The least that a durable chat server can do on this machine, under the same load
+    #[command(after_help = "Examples:
+  ringmail-bench chat-floor --pairs 50 --depth 1
+  ringmail-bench chat-floor --pairs 4000 --depth 8 --seconds 10 --json floor.json")]
+    ChatFloor(steady::ChatArgs),
+    /// Memory of an attached connection without traffic
+    #[command(after_help = "Example:
+  ringmail-bench idle --connections 10000 --json idle.json")]
+    Idle(idle::IdleArgs),
+    /// The floor's server, as `chat-floor` starts it
+    #[command(hide = true)]
+    FloorServer {
+        /// Directory of its log
+        #[arg(long)]
+        dir: PathBuf,
+        /// Most connections
+        #[arg(long)]
+        connections: u32,
+    },
+}
+
+/// Runs the command. Whatever goes wrong is one line on standard error.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::SteadyChat(args) => steady::steady_chat(args),
+        Command::ChatFloor(args) => steady::chat_floor(args),
+        Command::Idle(args) => idle::idle(args),
+        Command::FloorServer { dir, connections } => {
+            let served = floor::serve(&dir, connections);
+            served.map(|()| ExitCode::SUCCESS).map_err(|error| format!("floor: {error}"))
+        }
+    };
+    done.unwrap_or_else(|line| {
+        eprintln!("ringmail-bench: {line}");
+        ExitCode::FAILURE
+    })
+}

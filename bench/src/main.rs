@@ -1,0 +1,5 @@
+//! The `ringmail-bench` program.
+
+fn main() -> std::process::ExitCode {
+    bench::cli::run()
+}
