@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+pub mod blocking;
 mod client;
 mod config;
 mod connection;
@@ -14,15 +15,19 @@ mod deadlines;
 mod event;
 mod inbound;
 mod journal;
+mod journal_file;
 mod queue;
 mod ranges;
 mod state;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod view;
 
 pub use client::Client;
 pub use config::Config;
 pub use event::{ClientEvent, ComposeError, Fault};
 pub use journal::JournalError;
+pub use journal_file::{Device, OpenError};
 pub use queue::{Pending, SendId};
 pub use ranges::Ranges;
 pub use state::{Kind, Message};

@@ -58,6 +58,13 @@ fn check_history(world: &World) {
     for device in &world.devices {
         assert_eq!(device.repeated, [], "told twice");
         for conv in convs() {
+            let log = world.server.log(conv);
+            let all = (!log.is_empty()).then_some((1, log.len() as u64));
+            let ranges = device.client.ranges(conv).into_iter().flat_map(|ranges| ranges.iter());
+            assert!(ranges.eq(all), "not all entries came");
+            if !world.keep_history {
+                continue;
+            }
             let history = device.client.history(conv);
             let history: Vec<_> = history
                 .map(|(seq, had)| {
@@ -67,7 +74,7 @@ fn check_history(world: &World) {
                     (seq, had.hash, void, own)
                 })
                 .collect();
-            assert_eq!(history, world.server.log(conv));
+            assert_eq!(history, log);
         }
     }
 }
@@ -154,5 +161,15 @@ fn with_a_server_that_lost_its_past() {
             Misfortunes { crashes: true, server_loses_its_past: true, ..Misfortunes::default() };
         let world = run(seed, misfortunes);
         check_once(&world);
+        for device in &world.devices {
+            let came = convs().map(|conv| {
+                device
+                    .client
+                    .ranges(conv)
+                    .map_or(0, |ranges| ranges.iter().map(|(first, last)| last + 1 - first).sum())
+            });
+            let stored: usize = convs().map(|conv| world.server.log(conv).len()).sum();
+            assert_eq!(came.sum::<u64>(), stored as u64);
+        }
     }
 }

@@ -14,15 +14,24 @@ use std::{io, process, thread};
 
 /// What the device is made of.
 #[derive(Clone, Debug)]
-pub struct DiskConfig {
+pub(crate) struct DiskConfig {
     /// The directory of this core's log; it exists.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Size of each segment, in bytes; a multiple of 4096.
-    pub segment_bytes: u32,
-    /// Retired segments that are kept to be used again.
-    pub spare_segments: usize,
+    pub(crate) segment_bytes: u32,
     /// Counts the cores that need nothing of the older generations any more.
-    pub older_retired: Arc<AtomicU16>,
+    pub(crate) cores_beyond_older: Arc<AtomicU16>,
+}
+
+/// The second ring of a core.
+pub(crate) fn ring_config() -> RingConfig {
+    RingConfig {
+        entries: 64,
+        completions: 128,
+        files: 0,
+        buffers: None,
+        mode: RingMode::Cooperative,
+    }
 }
 
 /// What blocks: done on a thread beside the core.
@@ -48,27 +57,17 @@ pub(crate) struct Disk {
     prepared: Receiver<(u32, Option<File>)>,
     jobs: Sender<Job>,
     done: VecDeque<IoDone>,
-    older_retired: Arc<AtomicU16>,
+    cores_beyond_older: Arc<AtomicU16>,
 }
 
 impl Disk {
     /// Completions ring the doorbell.
-    pub(crate) fn new(
-        config: DiskConfig,
-        writes_max: u32,
-        bell: Arc<Doorbell>,
-    ) -> io::Result<Disk> {
-        let mut ring = Ring::new(&RingConfig {
-            entries: writes_max.next_power_of_two().max(8),
-            completions: writes_max.next_power_of_two().max(8) * 2,
-            files: 0,
-            buffers: None,
-            mode: RingMode::Cooperative,
-        })?;
+    pub(crate) fn new(config: DiskConfig, bell: Arc<Doorbell>) -> io::Result<Disk> {
+        let mut ring = Ring::new(&ring_config())?;
         ring.notify(bell.eventfd())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();
-        let segments = Segments::new(config.dir, config.segment_bytes, config.spare_segments);
+        let segments = Segments::new(config.dir, config.segment_bytes);
         thread::Builder::new()
             .name("log-segments".to_owned())
             .spawn(move || serve(segments, &work, &tell, &bell))?;
@@ -79,7 +78,7 @@ impl Disk {
             prepared,
             jobs,
             done: VecDeque::new(),
-            older_retired: config.older_retired,
+            cores_beyond_older: config.cores_beyond_older,
         })
     }
 
@@ -101,7 +100,7 @@ impl Disk {
                 self.job(Job::Retire(segment, file));
             }
             IoOp::RetireOlder => {
-                self.older_retired.fetch_add(1, Ordering::Release);
+                self.cores_beyond_older.fetch_add(1, Ordering::Release);
             }
         }
     }

@@ -31,10 +31,8 @@ pub struct KernelDriverConfig {
     pub recv_buffer_bytes: u32,
     /// The directory of this core's log; it exists.
     pub log_dir: PathBuf,
-    /// Retired log segments that are kept to be used again.
-    pub spare_segments: usize,
     /// Counts the cores that need nothing of the older generations any more.
-    pub older_retired: Arc<AtomicU16>,
+    pub cores_beyond_older: Arc<AtomicU16>,
 }
 
 /// What was counted since the start.
@@ -83,12 +81,11 @@ impl KernelDriver {
         let disk = DiskConfig {
             dir: config.log_dir,
             segment_bytes: config.limits.segment_bytes,
-            spare_segments: config.spare_segments,
-            older_retired: config.older_retired,
+            cores_beyond_older: config.cores_beyond_older,
         };
         let bell = mesh.doorbell();
         Ok(KernelDriver {
-            disk: Disk::new(disk, config.limits.log_writes_max, bell.clone())?,
+            disk: Disk::new(disk, bell.clone())?,
             sockets: Sockets::new(sockets, accept::listen(config.listen)?, bell.clone())?,
             mesh,
             backend,

@@ -1,13 +1,29 @@
-//! Ringmail's engine: the kernel side of a core. It moves bytes and cannot name a message.
+//! The kernel side of Ringmail: it moves bytes between io_uring and the cores, and cannot name a
+//! message. Start with `server.rs` (what runs), then `core_thread.rs` (what a core's thread does).
 
 #![forbid(unsafe_code)]
 
 pub mod accept;
-pub mod backend_port;
+mod announce;
+mod backend_port;
+pub mod cli;
+pub mod config;
+pub mod config_keys;
 mod conn;
-pub mod disk;
-pub mod doorbell;
-pub mod driver;
-pub mod mesh;
-pub mod segments;
+mod core_thread;
+pub mod data_dir;
+mod disk;
+mod doorbell;
+mod driver;
+#[cfg(all(test, not(loom)))]
+mod driver_tests;
+pub mod ledger;
+mod log_dirs;
+mod mesh;
+pub mod probe;
+mod say;
+mod segments;
+mod server;
 mod sockets;
+mod stats;
+mod watch;

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are written at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Retired segments that are kept to be used again.
+const SPARES_MAX: usize = 2;
 
 /// The segment files of one log.
 pub(crate) struct Segments {
     dir: PathBuf,
     segment_bytes: u32,
-    spares_max: usize,
     /// Numbers of retired segments, whose files are kept.
     spares: Vec<u32>,
 }
@@ -26,8 +27,8 @@ pub fn segment_path(dir: &Path, segment: u32) -> PathBuf {
 }
 
 impl Segments {
-    pub(crate) fn new(dir: PathBuf, segment_bytes: u32, spares_max: usize) -> Segments {
-        Segments { dir, segment_bytes, spares_max, spares: Vec::new() }
+    pub(crate) fn new(dir: PathBuf, segment_bytes: u32) -> Segments {
+        Segments { dir, segment_bytes, spares: Vec::new() }
     }
 
     /// A segment that can be written; `None` when the disk is full.
@@ -71,7 +72,7 @@ impl Segments {
     /// Nothing in this segment is needed any more.
     pub(crate) fn retire(&mut self, segment: u32) -> io::Result<()> {
         let path = segment_path(&self.dir, segment);
-        if self.spares.len() < self.spares_max {
+        if self.spares.len() < SPARES_MAX {
             fs::rename(path, self.spare_path(segment))?;
             self.spares.push(segment);
         } else {

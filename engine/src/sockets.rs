@@ -37,6 +37,19 @@ pub(crate) struct SocketsConfig {
     pub(crate) recv_buffer_bytes: u32,
 }
 
+impl SocketsConfig {
+    /// The first ring of a core.
+    pub(crate) fn ring_config(&self) -> RingConfig {
+        RingConfig {
+            entries: 4096,
+            completions: 32_768,
+            files: self.connections_max,
+            buffers: Some((self.recv_buffers, self.recv_buffer_bytes)),
+            mode: RingMode::Deferred,
+        }
+    }
+}
+
 /// What was counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketStats {
@@ -75,13 +88,7 @@ impl Sockets {
         listener: OwnedFd,
         bell: Arc<Doorbell>,
     ) -> io::Result<Sockets> {
-        let mut ring = Ring::new(&RingConfig {
-            entries: 4096,
-            completions: 32_768,
-            files: config.connections_max,
-            buffers: Some((config.recv_buffers, config.recv_buffer_bytes)),
-            mode: RingMode::Deferred,
-        })?;
+        let mut ring = Ring::new(&config.ring_config())?;
         ring.accept(Token::new(ACCEPT, 0, 0), &listener);
         ring.read(Token::new(WAKE, 0, 0), bell.eventfd(), vec![0; 8]);
         Ok(Sockets {

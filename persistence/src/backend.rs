@@ -49,6 +49,17 @@ pub enum Loaded {
     Mark(Seq),
 }
 
+impl Loaded {
+    /// What a store says where nothing was ever written.
+    pub fn empty(load: &Load) -> Loaded {
+        match load {
+            Load::Conversation(_) => Loaded::Conversation(ConvState::default()),
+            Load::User(_) => Loaded::User(UserState::default()),
+            Load::Mark(..) => Loaded::Mark(0),
+        }
+    }
+}
+
 /// A conversation in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConvState {

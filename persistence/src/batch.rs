@@ -31,6 +31,8 @@ pub struct Batch {
     pub marks: BTreeMap<(UserId, ConvKey), Seq>,
     /// Cursors: (user, device) → acked.
     pub cursors: BTreeMap<(UserId, DeviceId), Seq>,
+    /// See `Batch::bytes`.
+    pub(crate) bytes: usize,
 }
 
 /// A row of the messages table.
@@ -48,17 +50,4 @@ pub struct MessageRow {
     pub void: Option<BodyHash>,
     /// The message.
     pub body: bytes::Bytes,
-}
-
-impl Batch {
-    /// stub
-    pub fn add(&mut self, _record: &crate::Record<'_>, _mine: impl Fn(UserId) -> bool) {}
-    /// stub
-    pub fn bytes(&self) -> usize {
-        0
-    }
-    /// stub
-    pub fn is_empty(&self) -> bool {
-        true
-    }
 }

@@ -23,12 +23,16 @@ pub enum IoOp {
         /// The bytes; the driver holds its reference until the completion.
         bytes: Bytes,
     },
-    /// Nothing in this segment is needed any more: recycle or delete it.
+    /// Nothing in this segment is needed any more: recycle it within this log, or delete it.
+    /// Segments go in order, so what an opening finds has no gap.
     Retire {
         /// Segment number.
         segment: u32,
     },
-    /// Nothing of the older generations that this core took over is needed any more.
+    /// Nothing of the older generations that this core took over is needed any more. When every
+    /// core has said so, they are deleted, oldest first, each generation at once (renamed, then
+    /// removed) and before any later `Retire` of the last core that said so. They are never
+    /// recycled: writes of their dead process may still land.
     RetireOlder,
 }
 

@@ -8,11 +8,17 @@
 mod backend;
 mod batch;
 mod conv_key;
+#[cfg(test)]
+mod format_tests;
+mod group;
 mod io;
 mod log;
 mod position;
 mod record;
+mod record_codec;
 mod recover;
+mod recovered;
+mod rows;
 
 pub use backend::{
     Backend, BackendError, ConvState, Entry, EntryKind, Load, Loaded, OutboxState, Scan, Scanned,

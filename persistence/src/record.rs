@@ -37,6 +37,17 @@ pub enum Record<'a> {
     },
 }
 
+impl Record<'_> {
+    /// The record's own time in Unix microseconds, where it has one.
+    pub fn time_us(&self) -> Option<u64> {
+        match self {
+            Record::Message(message) => Some(message.time_us),
+            Record::Inbox(inbox) => Some(inbox.time_us),
+            Record::Cursor { .. } | Record::Epoch { .. } | Record::Checkpoint { .. } => None,
+        }
+    }
+}
+
 /// A message at its owner. It owes a fan-out to each participant without an inbox number here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRecord<'a> {

@@ -18,8 +18,10 @@ pub(crate) struct Conversation {
     pub owed: VecDeque<Owed>,
     /// Highest owed place that was sent and not refused.
     pub sent: Seq,
-    /// Stands in its lane's queue of fan-outs, or waits for a retry.
+    /// Stands in its lane's queue of fan-outs.
     pub queued: bool,
+    /// The guest's home took none: nothing is sent before the retry.
+    pub waits: bool,
 }
 
 /// One unconfirmed fan-out.
@@ -54,6 +56,7 @@ impl Conversation {
             owed: VecDeque::new(),
             sent: 0,
             queued: false,
+            waits: false,
         }
     }
 

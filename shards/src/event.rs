@@ -80,6 +80,13 @@ pub struct Claims {
     pub device: DeviceId,
 }
 
+impl Claims {
+    /// From plain numbers; `None` for user 0, which is nobody.
+    pub fn new(user: u64, device: u32) -> Option<Claims> {
+        Some(Claims { user: UserId::new(user)?, device: DeviceId(device) })
+    }
+}
+
 /// A verified connection on its way to the home of its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adoption {

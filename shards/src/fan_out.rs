@@ -19,7 +19,7 @@ impl Shard {
     pub(crate) fn queue_fan_out(&mut self, key: ConvKey) {
         let (_, to) = self.guest_home(key);
         let conv = self.convs.ready(key);
-        if std::mem::replace(&mut conv.queued, true) {
+        if conv.waits || std::mem::replace(&mut conv.queued, true) {
             return;
         }
         self.lanes[to as usize].fan_outs.push_back(key);
@@ -53,7 +53,7 @@ impl Shard {
     fn send_fan_out(&mut self, to: CoreIndex, key: ConvKey) {
         let durable = self.log.durable();
         let conv = self.convs.ready(key);
-        let Some(owed) = conv.next_fan_out(durable) else {
+        let Some(owed) = conv.next_fan_out(durable).filter(|_| !conv.waits) else {
             conv.queued = false;
             return;
         };
@@ -118,7 +118,7 @@ impl Shard {
             );
             conv.sent = conv.sent.min(next - 1);
         }
-        self.retry_later(key);
+        self.wait_for_retry(key);
     }
 
     /// The guest's home has no room at the moment.
@@ -127,7 +127,15 @@ impl Shard {
         if let Some(front) = conv.owed.front() {
             conv.sent = conv.sent.min(front.seq - 1);
         }
-        self.retry_later(key);
+        self.wait_for_retry(key);
+    }
+
+    /// Nothing leaves before the retry: sent again at once, it would be refused again, and a core
+    /// that is its own guest would do nothing else.
+    fn wait_for_retry(&mut self, key: ConvKey) {
+        if !std::mem::replace(&mut self.convs.ready(key).waits, true) {
+            self.retry_later(key);
+        }
     }
 
     /// Sends the conversation's fan-outs again after a while.
@@ -144,8 +152,12 @@ impl Shard {
             }
             self.retries.pop_front();
             match self.convs.get_mut(key) {
-                Some(conv) if conv.owed.is_empty() => {}
-                Some(_) => self.queue_fan_out(key),
+                Some(conv) => {
+                    conv.waits = false;
+                    if !conv.owed.is_empty() {
+                        self.queue_fan_out(key);
+                    }
+                }
                 None => self.work(crate::work::Work::Recover(key)),
             }
         }

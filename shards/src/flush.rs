@@ -84,7 +84,13 @@ impl Shard {
     /// Appends a record to the log.
     pub(crate) fn append_record(&mut self, record: &Record<'_>) -> Position {
         self.flush.appended_records += 1;
-        self.log.append(record)
+        let at = self.log.append(record);
+        let bytes = self.log.end().0 - at.0;
+        match record {
+            Record::Message(_) | Record::Inbox(_) => self.stats.message_bytes += bytes,
+            _ => self.stats.cursor_bytes += bytes,
+        }
+        at
     }
 
     /// Turns some durable records into rows, and writes the batch when it is due.
@@ -128,8 +134,11 @@ impl Shard {
         let mut batch = std::mem::take(&mut self.flush.batch);
         let records = std::mem::take(&mut self.flush.batch_records);
         (batch.core, batch.upto) = (self.place.me, self.flush.next);
-        if batch.is_empty() {
-            // Only checkpoints: nothing for the backend, and no checkpoint about it either.
+        let crowded = 2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max;
+        if batch.is_empty() && !crowded {
+            // Only checkpoints: nothing for the backend, and no checkpoint about it either. In a
+            // crowded log even an empty batch is written: each ack is a checkpoint more, and
+            // lets the log go of an older one.
             self.flush.flushed = batch.upto;
             self.flush.flushed_records += u64::from(records);
             return self.let_go();

@@ -1,7 +1,7 @@
 //! Counters of one core, copied out by the engine once a second.
 
 /// Since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Stats {
     /// Messages and voids that got their place here.
     pub messages: u64,
@@ -19,7 +19,11 @@ pub struct Stats {
     pub answers_dropped: u64,
     /// Scans that found less than the inbox has: the store lost entries.
     pub store_holes: u64,
-    /// Bytes of records appended to the log.
+    /// Bytes of message and fan-out records appended to the log.
+    pub message_bytes: u64,
+    /// Bytes of cursor, epoch and checkpoint records appended to the log.
+    pub cursor_bytes: u64,
+    /// Bytes of the log, with the headers and the padding of its groups.
     pub log_bytes: u64,
     /// Sessions at the moment.
     pub sessions: u64,

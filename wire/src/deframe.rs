@@ -3,11 +3,21 @@
 use crate::{CloseCode, varint_len};
 
 /// Gathers the bytes of one connection into frames. Holds memory only while a frame is cut, and
-/// then never more than `limit` and the ten bytes of the longest varint: memory grows with what
+/// then never more than the limit and the ten bytes of the longest varint: memory grows with what
 /// arrived, not with what a length promises.
 #[derive(Clone, Debug, Default)]
 pub struct Deframer {
     partial: Vec<u8>,
+    /// Bytes of the last frame that are still to come, and that nobody wants.
+    skip: usize,
+}
+
+/// Where the first frame's content starts, where what is kept of it ends, and how many bytes of
+/// it come behind that.
+struct Extent {
+    start: usize,
+    end: usize,
+    beyond: usize,
 }
 
 /// A stream that is no sequence of frames; the connection ends.
@@ -49,14 +59,31 @@ impl Deframer {
         limit: usize,
         handle: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, FrameError> {
+        self.next_clipped(input, limit, limit, handle)
+    }
+
+    /// As `next`, but of a content longer than `kept_max` only so many bytes are kept and given to
+    /// `handle`; the rest is skipped as it arrives. So a message that is too long can be refused
+    /// at the cost of one that is not.
+    pub fn next_clipped<T>(
+        &mut self,
+        input: &mut &[u8],
+        kept_max: usize,
+        limit: usize,
+        handle: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, FrameError> {
+        let skipped = self.skip.min(input.len());
+        *input = &input[skipped..];
+        self.skip -= skipped;
         if self.partial.is_empty() {
-            let end = match whole(input, limit)? {
-                Some((start, end)) if input.len() >= end => {
+            let end = match extent(input, kept_max, limit)? {
+                Some(Extent { start, end, beyond }) if input.len() >= end => {
                     let content = &input[start..end];
                     *input = &input[end..];
+                    self.skip = beyond;
                     return Ok(Some(handle(content)));
                 }
-                Some((_, end)) => end,
+                Some(Extent { end, .. }) => end,
                 None => input.len(),
             };
             self.hold(input, end);
@@ -65,12 +92,13 @@ impl Deframer {
         }
         // A cut frame: first its length, byte by byte, then exactly what is missing.
         loop {
-            let end = match whole(&self.partial, limit)? {
-                Some((start, end)) if self.partial.len() >= end => {
+            let end = match extent(&self.partial, kept_max, limit)? {
+                Some(Extent { start, end, beyond }) if self.partial.len() >= end => {
                     let partial = std::mem::take(&mut self.partial);
+                    self.skip = beyond;
                     return Ok(Some(handle(&partial[start..end])));
                 }
-                Some((_, end)) => end,
+                Some(Extent { end, .. }) => end,
                 None => self.partial.len() + 1,
             };
             let count = (end - self.partial.len()).min(input.len());
@@ -105,9 +133,9 @@ impl Deframer {
     }
 }
 
-/// Start and end of the first frame's content, once its length is readable. The length is read no
-/// further than the limit's own varint goes, so an error does not depend on what arrived after it.
-fn whole(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameError> {
+/// The first frame's extent, once its length is readable. The length is read no further than the
+/// limit's own varint goes, so an error does not depend on what arrived after it.
+fn extent(bytes: &[u8], kept_max: usize, limit: usize) -> Result<Option<Extent>, FrameError> {
     let most = varint_len(limit as u64);
     let mut length = 0;
     for (index, &byte) in bytes.iter().take(most).enumerate() {
@@ -120,8 +148,9 @@ fn whole(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameErro
             if length > limit as u64 {
                 return Err(FrameError::TooBig { bytes: length, limit });
             }
-            let start = index + 1;
-            return Ok(Some((start, start.saturating_add(length as usize))));
+            let (start, kept) = (index + 1, kept_max.min(length as usize));
+            let (end, beyond) = (start.saturating_add(kept), length as usize - kept);
+            return Ok(Some(Extent { start, end, beyond }));
         }
     }
     if bytes.len() < most {
@@ -142,10 +171,18 @@ mod tests {
 
     /// Feeds `pieces` one after the other; what came out, and the error that ended it.
     fn deframe<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Frames {
+        deframe_clipped(pieces, limit, limit)
+    }
+
+    fn deframe_clipped<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        kept_max: usize,
+        limit: usize,
+    ) -> Frames {
         let (mut deframer, mut frames) = (Deframer::default(), Vec::new());
         for mut piece in pieces {
             loop {
-                match deframer.next(&mut piece, limit, <[u8]>::to_vec) {
+                match deframer.next_clipped(&mut piece, kept_max, limit, <[u8]>::to_vec) {
                     Ok(Some(content)) => frames.push(content),
                     Ok(None) => break,
                     Err(error) => {
@@ -153,10 +190,10 @@ mod tests {
                         return (frames, Some(error));
                     }
                 }
-                assert!(deframer.capacity() <= limit.saturating_add(10));
+                assert!(deframer.capacity() <= kept_max.saturating_add(10));
             }
             assert!(piece.is_empty());
-            assert!(deframer.capacity() <= limit.saturating_add(10));
+            assert!(deframer.capacity() <= kept_max.saturating_add(10));
         }
         (frames, None)
     }
@@ -194,6 +231,19 @@ mod tests {
             let (frames, error) = deframe(cut(&stream, &lengths), 300);
             prop_assert_eq!(error, None);
             prop_assert_eq!(frames, contents);
+        }
+
+        #[test]
+        fn what_is_too_long_to_keep_is_skipped(
+            contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..12),
+            lengths in prop::collection::vec(0usize..80, 1..20),
+            kept_max in 0usize..200,
+        ) {
+            let stream = framed(&contents);
+            let (frames, error) = deframe_clipped(cut(&stream, &lengths), kept_max, 300);
+            prop_assert_eq!(error, None);
+            let clipped = contents.iter().map(|content| &content[..content.len().min(kept_max)]);
+            prop_assert!(frames.iter().map(|frame| &frame[..]).eq(clipped));
         }
 
         #[test]

@@ -26,25 +26,26 @@ pub fn decode_server(content: &[u8]) {
 }
 
 /// Cutting a stream changes neither its frames nor its error, and a cut frame stays within its
-/// memory. The first two bytes are the limit, the third says how many bytes of lengths follow, at
-/// which the rest is cut again and again.
+/// memory. The first four bytes are what is kept of a frame and the limit, the fifth says how many
+/// bytes of lengths follow, at which the rest is cut again and again.
 pub fn deframe(input: &[u8]) {
-    let [low, high, count, rest @ ..] = input else { return };
+    let [kept_low, kept_high, low, high, count, rest @ ..] = input else { return };
+    let kept_max = usize::from(u16::from_le_bytes([*kept_low, *kept_high]));
     let limit = usize::from(u16::from_le_bytes([*low, *high]));
     let (lengths, stream) = rest.split_at(rest.len().min(usize::from(*count)));
     let lengths = if lengths.is_empty() { &[1][..] } else { lengths };
-    let uncut = frames([stream].into_iter(), limit);
+    let uncut = frames([stream].into_iter(), kept_max, limit);
     let mut left = stream;
     let pieces = lengths.iter().cycle().map_while(|&length| {
         let (piece, rest) = left.split_at(usize::from(length).max(1).min(left.len()));
         left = rest;
         if piece.is_empty() { None } else { Some(piece) }
     });
-    assert_eq!(frames(pieces, limit), uncut);
+    assert_eq!(frames(pieces, kept_max, limit), uncut);
 }
 
 fn only_content(frame: &[u8]) -> Vec<u8> {
-    let (mut contents, error) = frames([frame].into_iter(), frame.len());
+    let (mut contents, error) = frames([frame].into_iter(), frame.len(), frame.len());
     assert_eq!((contents.len(), error), (1, None));
     contents.remove(0)
 }
@@ -52,19 +53,20 @@ fn only_content(frame: &[u8]) -> Vec<u8> {
 /// The contents of all frames, and the error that ended the stream.
 fn frames<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
+    kept_max: usize,
     limit: usize,
 ) -> (Vec<Vec<u8>>, Option<FrameError>) {
     let (mut deframer, mut contents) = (Deframer::default(), Vec::new());
     for mut piece in pieces {
         loop {
-            match deframer.next(&mut piece, limit, <[u8]>::to_vec) {
+            match deframer.next_clipped(&mut piece, kept_max, limit, <[u8]>::to_vec) {
                 Ok(Some(content)) => contents.push(content),
                 Ok(None) => break,
                 Err(error) => return (contents, Some(error)),
             }
         }
-        assert!(piece.is_empty() && deframer.held() <= limit + 10);
-        assert!(deframer.capacity() <= limit + 10);
+        assert!(piece.is_empty() && deframer.held() <= kept_max + 10);
+        assert!(deframer.capacity() <= kept_max + 10);
     }
     (contents, None)
 }

@@ -13,6 +13,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod ids;
+pub mod planted;
 mod varint;
 
 pub use code::{CloseCode, RefusalCode, Retry};

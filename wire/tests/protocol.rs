@@ -54,7 +54,9 @@ proptest! {
     }
 
     #[test]
-    fn flags_that_no_table_lists_are_malformed(frame in support::arbitrary::frame(), bit in 0u8..8) {
+    fn flags_that_no_table_lists_are_malformed(
+        frame in support::arbitrary::frame(), bit in 0u8..8
+    ) {
         let listing = list(&frame);
         let known = flag_bits(listing.name).values().fold(0, |known, bit| known | bit);
         let mut changed = listing.fields;

@@ -28,7 +28,9 @@ proptest! {
         let body = body(&frame).map_or(0, <[u8]>::len);
         match frame {
             Frame::Client(ClientFrame::Hello(_)) => {}
-            Frame::Server(ServerFrame::Welcome(_)) => prop_assert!(content.len() <= HELLO_BYTES_MAX),
+            Frame::Server(ServerFrame::Welcome(_)) => {
+                prop_assert!(content.len() <= HELLO_BYTES_MAX);
+            }
             _ => prop_assert!(bytes.len() <= body + FRAME_OVERHEAD_MAX),
         }
     }
@@ -45,7 +47,9 @@ proptest! {
 
     #[test]
     fn a_changed_byte_never_panics(
-        frame in support::arbitrary::frame(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+        frame in support::arbitrary::frame(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
     ) {
         let mut bytes = encode(&frame);
         let at = at.index(bytes.len());
@@ -82,4 +86,21 @@ fn a_delivered_text_costs_few_bytes_over_its_body() {
     };
     let bytes = encode(&Frame::Server(ServerFrame::Deliver(deliver)));
     assert!(bytes.len() - 16 <= 20, "{}", bytes.len() - 16);
+}
+
+#[test]
+fn a_clipped_send_still_says_that_its_body_is_too_long() {
+    let body = vec![7; 5_000];
+    let key = SendKey { conv: Conv::Direct(u64::MAX), outbox: Some(OutboxId(1)), n: u64::MAX };
+    let mut stream = encode(&Frame::Client(ClientFrame::Send(Send { key, body: &body })));
+    stream.push(0);
+    let (body_max, mut input, mut deframer) = (1_000, &stream[..], Deframer::default());
+    let kept_max = body_max + FRAME_OVERHEAD_MAX;
+    let refused = deframer.next_clipped(&mut input, kept_max, FRAME_BYTES_MAX, |content| {
+        let Ok(ClientFrame::Send(send)) = decode_client(content) else { panic!() };
+        send.key == key && send.body.len() > body_max
+    });
+    assert_eq!(refused, Ok(Some(true)));
+    let next = deframer.next_clipped(&mut input, kept_max, FRAME_BYTES_MAX, <[u8]>::len);
+    assert_eq!(next, Ok(Some(0)), "the connection goes on with the next frame");
 }

@@ -63,6 +63,7 @@ pub struct World {
     pub server: Server,
     pub devices: Vec<Device>,
     pub misfortunes: Misfortunes,
+    pub keep_history: bool,
     /// Bodies that a user was told to be queued, by conversation, in order.
     pub queued: Vec<(Conv, Vec<u8>)>,
     /// Bodies of which some device was told that they are sent, or given up.
@@ -75,8 +76,9 @@ pub struct World {
     next_body: u64,
 }
 
-pub fn config() -> Config {
+pub fn config(keep_history: bool) -> Config {
     Config {
+        keep_history,
         in_flight_max: 3,
         in_flight_bytes_max: 40,
         ack_entries_max: 2,
@@ -94,30 +96,34 @@ impl Device {
         Device { client, durable, writing: None, backups, seen, repeated }
     }
 
-    fn open(durable: &[u8], random: u64) -> Device {
-        let (client, valid) = Client::open(config(), durable, random).expect("own journal");
+    fn open(durable: &[u8], random: u64, keep_history: bool) -> Device {
+        let (client, valid) =
+            Client::open(config(keep_history), durable, random).expect("own journal");
         let mut device = Device::new(client, durable[..valid].to_vec());
-        device.seen = device.history();
+        device.seen = device.places();
         device
     }
 
-    fn history(&self) -> BTreeSet<(Conv, Seq)> {
-        let client = &self.client;
-        let all = client.conversations().flat_map(|conv| {
-            client.history(conv).map(move |(seq, _)| (conv, seq)).collect::<Vec<_>>()
-        });
-        all.collect()
+    fn places(&self) -> BTreeSet<(Conv, Seq)> {
+        let mut places = BTreeSet::new();
+        for conv in self.client.conversations() {
+            let ranges = self.client.ranges(conv).into_iter().flat_map(|ranges| ranges.iter());
+            places.extend(ranges.flat_map(|(first, last)| first..=last).map(|seq| (conv, seq)));
+        }
+        places
     }
 }
 
 impl World {
     pub fn new(seed: u64, misfortunes: Misfortunes) -> World {
         let mut random = Random(seed);
-        let client = Client::new(config(), random.number());
+        let keep_history = random.one_in(2);
+        let client = Client::new(config(keep_history), random.number());
         let merged = random.one_in(2);
         World {
             server: Server::new(merged),
             devices: vec![Device::new(client, Vec::new())],
+            keep_history,
             random,
             misfortunes,
             queued: Vec::new(),
@@ -260,7 +266,7 @@ impl World {
     }
 
     fn reopen(&mut self, index: usize, durable: &[u8], backups: Vec<Vec<u8>>) {
-        let mut device = Device::open(durable, self.random.number());
+        let mut device = Device::open(durable, self.random.number(), self.keep_history);
         if self.random.one_in(3) && !device.durable.is_empty() {
             device.durable = device.client.snapshot();
         }
@@ -283,7 +289,7 @@ impl World {
     /// Another machine starts from a copy of this one's disk.
     fn copy(&mut self, index: usize) {
         let durable = self.devices[index].durable.clone();
-        let mut device = Device::open(&durable, self.random.number());
+        let mut device = Device::open(&durable, self.random.number(), self.keep_history);
         device.durable.truncate(durable.len());
         self.devices.push(device);
         self.remember_bodies(self.devices.len() - 1);
@@ -365,9 +371,9 @@ impl World {
                 self.given_up.insert(body);
             }
             ClientEvent::Message { conv, conv_seq, .. } => {
-                if !self.devices[index].seen.insert((conv, conv_seq)) {
-                    self.devices[index].repeated.push((conv, conv_seq));
-                }
+                let device = &mut self.devices[index];
+                let new = device.seen.insert((conv, conv_seq));
+                device.repeated.extend((!new).then_some((conv, conv_seq)));
             }
             ClientEvent::Broken { fault } => {
                 assert!(matches!(fault, client::Fault::Silent(_)), "{fault}");
@@ -379,7 +385,7 @@ impl World {
 
 /// What leaves must be in the disk's image: a crash now must find it.
 fn check_committed(durable: &[u8], output: &[u8]) {
-    let (disk, _) = Client::open(config(), durable, 0).expect("own journal");
+    let (disk, _) = Client::open(config(true), durable, 0).expect("own journal");
     let (mut input, mut deframer) = (output, wire::Deframer::default());
     let mut frames = Vec::new();
     while let Some(content) =

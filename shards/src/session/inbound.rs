@@ -8,8 +8,8 @@ use crate::{ConnId, Content, Effect, SendAnswer, SendRequest, Taken, relay::Outc
 use bytes::Bytes;
 use persistence::ConvKey;
 use wire::{
-    ClientFrame, CloseCode, Conv, DecodeError, FRAME_OVERHEAD_MAX, HELLO_BYTES_MAX, Ping, Pong,
-    RefusalCode, Seq, ServerFrame, UserId,
+    ClientFrame, CloseCode, Conv, DecodeError, FRAME_BYTES_MAX, FRAME_OVERHEAD_MAX,
+    HELLO_BYTES_MAX, Ping, Pong, RefusalCode, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -38,22 +38,21 @@ impl Shard {
         let mut input = bytes;
         while !input.is_empty() && self.may_take(conn) {
             let Some(session) = self.sessions.get(conn) else { return bytes.len() };
-            let limit = match session.state {
-                State::Attached(_) => {
-                    self.config.limits.body_bytes_max as usize + FRAME_OVERHEAD_MAX
-                }
-                _ => HELLO_BYTES_MAX,
+            // Of a SEND that is too long enough is kept to refuse it; the session stays.
+            let (kept_max, limit) = match session.state {
+                State::Attached(_) => (
+                    self.config.limits.body_bytes_max as usize + FRAME_OVERHEAD_MAX,
+                    FRAME_BYTES_MAX,
+                ),
+                _ => (HELLO_BYTES_MAX, HELLO_BYTES_MAX),
             };
             let mut deframer = std::mem::take(&mut session.deframer);
-            let step = deframer.next(&mut input, limit, |content| self.frame(conn, content));
+            let handle = |content: &[u8]| self.frame(conn, content);
+            let step = deframer.next_clipped(&mut input, kept_max, limit, handle);
             let Some(session) = self.sessions.get(conn) else { return bytes.len() };
             session.deframer = deframer;
-            if step.is_err() {
-                let code = match step {
-                    Err(wire::FrameError::TooBig { .. }) => CloseCode::FrameTooBig,
-                    _ => CloseCode::Malformed,
-                };
-                self.close(conn, code, "");
+            if let Err(error) = step {
+                self.close(conn, error.close_code(), "");
                 return bytes.len();
             }
             match &mut session.state {

@@ -1,0 +1,419 @@
+//! Every key of the configuration: one table that sets, prints and explains.
+
+use crate::config::Config;
+use std::ops::RangeInclusive;
+
+/// One key.
+pub struct Key {
+    /// As in the file: `section.key`.
+    pub name: &'static str,
+    /// Unit of its value.
+    pub unit: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// What a larger value costs.
+    pub cost: &'static str,
+    /// Its value, as text.
+    pub get: fn(&Config) -> String,
+    /// Takes a value, or says what it must be.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+    let value = text.replace('_', "").parse::<u64>().ok().filter(|value| range.contains(value));
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| format!("a number from {} to {}", range.start(), range.end()))
+}
+
+/// As `number`, and a multiple of a page, as the log's device wants it.
+fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+    let value: u64 = number(text, range.clone())?;
+    if value % 4096 != 0 {
+        return Err("a multiple of 4096".to_owned());
+    }
+    number(text, range)
+}
+
+macro_rules! limit {
+    ($field:ident, $parse:ident, $range:expr, $unit:literal, $meaning:literal, $cost:literal) => {
+        Key {
+            name: concat!("limits.", stringify!($field)),
+            unit: $unit,
+            meaning: $meaning,
+            cost: $cost,
+            get: |config| config.limits.$field.to_string(),
+            set: |config, text| {
+                config.limits.$field = $parse(text, $range)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// All keys, in the order of `ringmail config print`.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        unit: "address:port",
+        meaning: "where clients connect",
+        cost: "an address that others reach lets them try; there is no TLS yet",
+        get: |config| config.listen.to_string(),
+        set: |config, text| {
+            config.listen = text
+                .parse()
+                .ok()
+                .filter(|address: &std::net::SocketAddr| address.port() != 0)
+                .ok_or("an IP address and a port from 1 to 65535, as in 127.0.0.1:4848")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "data_dir",
+        unit: "path",
+        meaning: "everything durable: key, log, store; created if it is missing",
+        cost: "must be on a local disk whose file system knows O_DIRECT",
+        get: |config| config.data_dir.display().to_string(),
+        set: |config, text| {
+            if text.is_empty() {
+                return Err("a path".to_owned());
+            }
+            config.data_dir = text.into();
+            Ok(())
+        },
+    },
+    Key {
+        name: "shards",
+        unit: "threads",
+        meaning: "cores, one pinned thread each; 0: as many as processors and memory allow",
+        cost: "all limits.* count once per shard; may change between starts",
+        get: |config| config.shards.to_string(),
+        set: |config, text| {
+            config.shards = number(text, 0..=256)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "pin",
+        unit: "true|false",
+        meaning: "keep each core's thread on one processor",
+        cost: "two servers pinned on one machine share processors",
+        get: |config| config.pin.to_string(),
+        set: |config, text| {
+            config.pin = text.parse().map_err(|_| "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "watchdog_s",
+        unit: "s",
+        meaning: "a core that does not finish a turn for so long ends the process",
+        cost: "time that clients wait for a core that hangs",
+        get: |config| config.watchdog_s.to_string(),
+        set: |config, text| {
+            config.watchdog_s = number(text, 1..=3600)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.cache_bytes",
+        unit: "bytes",
+        meaning: "the embedded store's cache, for all shards together",
+        cost: "memory",
+        get: |config| config.store_cache_bytes.to_string(),
+        set: |config, text| {
+            config.store_cache_bytes = number(text, 1 << 20..=1 << 40)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "recv.buffers",
+        unit: "buffers",
+        meaning: "receive buffers of one shard; a power of two",
+        cost: "recv.buffers × recv.buffer_bytes of memory per shard",
+        get: |config| config.recv_buffers.to_string(),
+        set: |config, text| {
+            let buffers: u16 = number(text, 16..=32768)?;
+            if !buffers.is_power_of_two() {
+                return Err("a power of two from 16 to 32768".to_owned());
+            }
+            config.recv_buffers = buffers;
+            Ok(())
+        },
+    },
+    Key {
+        name: "recv.buffer_bytes",
+        unit: "bytes",
+        meaning: "size of a receive buffer",
+        cost: "see recv.buffers",
+        get: |config| config.recv_buffer_bytes.to_string(),
+        set: |config, text| {
+            config.recv_buffer_bytes = number(text, 256..=1 << 20)?;
+            Ok(())
+        },
+    },
+    limit!(
+        connections_max,
+        number,
+        2..=1_000_000,
+        "connections",
+        "connections at one shard, handshakes among them",
+        "memory per connection; must stay below the limit of open files"
+    ),
+    limit!(
+        handshakes_max,
+        number,
+        1..=100_000,
+        "connections",
+        "connections before WELCOME at one shard",
+        "an open file and 4 KiB each"
+    ),
+    limit!(
+        handshake_ms,
+        number,
+        100..=600_000,
+        "ms",
+        "HELLO must be complete so long after accept",
+        "how long a silent connection holds its place"
+    ),
+    limit!(
+        heartbeat_ms,
+        number,
+        1_000..=3_600_000,
+        "ms",
+        "clients must send something so often; 2.5 times that closes",
+        "how long a dead connection holds its place; shorter drains phones"
+    ),
+    limit!(
+        body_bytes_max,
+        number,
+        1..=65_536,
+        "bytes",
+        "longest message body",
+        "the longest frame that one connection may make the server keep"
+    ),
+    limit!(
+        window_frames,
+        number,
+        1..=65_536,
+        "entries",
+        "inbox entries in flight to a device, unacked",
+        "memory of a slow device's connection"
+    ),
+    limit!(
+        window_bytes,
+        number,
+        256..=16 << 20,
+        "bytes",
+        "bytes of inbox entries in flight to a device, unacked",
+        "memory of a slow device's connection"
+    ),
+    limit!(
+        output_bytes_max,
+        number,
+        1024..=16 << 20,
+        "bytes",
+        "output gathered for one connection before its input pauses",
+        "so many bytes per connection that does not read"
+    ),
+    limit!(
+        users_max,
+        number,
+        1..=100_000_000,
+        "users",
+        "users in memory at one shard",
+        "memory; fewer means more loads from the store"
+    ),
+    limit!(
+        conversations_max,
+        number,
+        1..=100_000_000,
+        "conversations",
+        "conversations in memory at one shard",
+        "memory; fewer means more loads from the store"
+    ),
+    limit!(
+        marks_max,
+        number,
+        1..=100_000_000,
+        "marks",
+        "(user, conversation) marks in memory at one shard",
+        "memory; fewer means more loads from the store"
+    ),
+    limit!(
+        devices_max,
+        number,
+        1..=1_000,
+        "devices",
+        "known devices of one user",
+        "memory per user"
+    ),
+    limit!(
+        outboxes_max,
+        number,
+        1..=1_000,
+        "outboxes",
+        "outboxes of one device in one conversation",
+        "memory per conversation"
+    ),
+    limit!(
+        waiting_max,
+        number,
+        1..=10_000_000,
+        "events",
+        "events that wait for loads at one shard, with their bodies",
+        "memory while the store is slow"
+    ),
+    limit!(
+        lane_credits,
+        number,
+        1..=1 << 20,
+        "requests",
+        "requests under way from one shard to another",
+        "128 bytes each for every pair of shards"
+    ),
+    limit!(
+        asks_max,
+        number,
+        1..=65_536,
+        "requests",
+        "loads and scans under way from one shard",
+        "a scan's answer each"
+    ),
+    limit!(
+        scan_entries,
+        number,
+        1..=65_536,
+        "entries",
+        "entries that one scan asks for",
+        "memory per scan"
+    ),
+    limit!(
+        scan_bytes,
+        number,
+        256..=16 << 20,
+        "bytes",
+        "bytes that one scan asks for",
+        "memory per scan"
+    ),
+    limit!(
+        new_conversations_burst,
+        number,
+        1..=1_000_000,
+        "conversations",
+        "new conversations that one user may start at once",
+        "what one abuser may create"
+    ),
+    limit!(
+        new_conversation_ms,
+        number,
+        1..=86_400_000,
+        "ms",
+        "one more new conversation each time that so much time passed",
+        "shorter lets one abuser create more"
+    ),
+    limit!(
+        owed_max,
+        number,
+        1..=100_000_000,
+        "messages",
+        "messages whose fan-outs are unconfirmed, from one shard",
+        "memory while another shard is slow"
+    ),
+    limit!(
+        tail_bytes_max,
+        pages,
+        64 << 10..=1 << 40,
+        "bytes",
+        "log of one shard that is durable but not in the store yet",
+        "as much memory and as much disk; longer recovery"
+    ),
+    limit!(
+        tail_records_max,
+        number,
+        16..=1_000_000_000,
+        "records",
+        "records of one shard that are durable but not in the store yet",
+        "memory; longer recovery"
+    ),
+    limit!(
+        reserve_bytes,
+        pages,
+        8192..=1 << 40,
+        "bytes",
+        "part of the tail kept for fan-outs, cursors and checkpoints",
+        "room that sends cannot use"
+    ),
+    limit!(
+        segment_bytes,
+        pages,
+        16 << 10..=1 << 30,
+        "bytes",
+        "size of a segment of the log",
+        "disk; every segment is written with zeros once"
+    ),
+    limit!(
+        group_bytes_max,
+        pages,
+        4096..=64 << 20,
+        "bytes",
+        "longest group of records that is written at once",
+        "latency of what waits behind it"
+    ),
+    limit!(
+        log_writes_max,
+        number,
+        1..=64,
+        "writes",
+        "log writes in flight at one shard",
+        "smaller groups"
+    ),
+    limit!(
+        batch_bytes,
+        number,
+        1024..=1 << 30,
+        "bytes",
+        "a batch for the store leaves after so many bytes of records",
+        "memory per batch"
+    ),
+    limit!(
+        flush_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "a batch for the store leaves when its oldest record is so old",
+        "a longer tail; shorter means more work for the store"
+    ),
+    limit!(
+        cursor_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "a device's cursor is logged at most so often",
+        "more entries sent twice after a crash"
+    ),
+    limit!(
+        retry_after_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "what a client is told whose send meets a full limit",
+        "its message leaves later; shorter means more retries"
+    ),
+    limit!(
+        events_per_turn,
+        number,
+        1..=1 << 20,
+        "events",
+        "events taken from the kernel in one turn",
+        "latency of what comes later in the turn"
+    ),
+    limit!(
+        effects_per_turn,
+        number,
+        1..=1 << 20,
+        "effects",
+        "effects given to the kernel in one turn",
+        "latency of what comes later in the turn"
+    ),
+];

@@ -1,0 +1,37 @@
+//! What must hold, one property per file. Checkers see facts only, and draw no randomness.
+
+mod durability;
+mod exactly_once;
+mod liveness;
+mod order;
+mod sessions;
+mod time;
+
+use crate::fact::{End, Fact};
+
+/// A property of a run. An error says what broke it.
+pub trait Checker {
+    /// Its name, in a failure's report.
+    fn name(&self) -> &'static str;
+    /// Something was seen.
+    fn observe(&mut self, fact: &Fact) -> Result<(), String>;
+    /// The world has come to rest.
+    fn finish(&mut self, end: &End) -> Result<(), String>;
+}
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(order::Order::default()),
+        Box::new(durability::Durability::default()),
+        Box::new(exactly_once::ExactlyOnce::default()),
+        Box::new(sessions::Sessions::default()),
+        Box::new(time::Time::default()),
+        Box::new(liveness::Liveness),
+    ]
+}
+
+/// An error unless `holds`.
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}

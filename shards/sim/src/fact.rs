@@ -1,0 +1,148 @@
+//! What can be seen from outside the server: the facts that the checkers judge.
+
+use crate::network::LinkId;
+use persistence::ConvKey;
+use std::collections::BTreeMap;
+use wire::{BodyHash, OutboxId, Seq, UserId, Welcome};
+
+/// A simulated device: an index into the world's table, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIndex(pub usize);
+
+/// What stands at one place of a conversation. Every body of a run is unique, so a hash names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The conversation.
+    pub conv: ConvKey,
+    /// The place.
+    pub conv_seq: Seq,
+    /// Unix milliseconds.
+    pub time_ms: u64,
+    /// Who sent it.
+    pub sender: UserId,
+    /// Hash of the body, also of one that was given up.
+    pub hash: BodyHash,
+    /// It was given up.
+    pub void: bool,
+    /// Outbox and number, where the observer is told.
+    pub origin: Option<(OutboxId, Seq)>,
+}
+
+/// An inbox entry as a device received it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose inbox.
+    pub user: UserId,
+    /// Its number.
+    pub inbox_seq: Seq,
+    /// What it says.
+    pub placed: Placed,
+    /// Bytes of its body.
+    pub body_bytes: usize,
+}
+
+/// Something that was seen.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A device has committed a message: from now on it must not vanish.
+    Queued {
+        /// Which device.
+        device: DeviceIndex,
+        /// The message.
+        hash: BodyHash,
+    },
+    /// A person wrote a message.
+    Composed {
+        /// Who.
+        sender: UserId,
+        /// To whom.
+        conv: ConvKey,
+        /// What.
+        hash: BodyHash,
+    },
+    /// A device said HELLO.
+    Greeted {
+        /// On which link.
+        link: LinkId,
+        /// Its inbox epoch.
+        inbox_epoch: u64,
+        /// Its number.
+        acked: Seq,
+    },
+    /// A device was welcomed.
+    Welcomed {
+        /// On which link.
+        link: LinkId,
+        /// Which device.
+        device: DeviceIndex,
+        /// What it was told.
+        welcome: Welcome,
+    },
+    /// A device acknowledged.
+    Acked {
+        /// On which link.
+        link: LinkId,
+        /// Everything up to here.
+        acked: Seq,
+    },
+    /// A device received a fresh SENT: the promise.
+    Promised {
+        /// What was promised.
+        placed: Placed,
+    },
+    /// A device received an inbox entry.
+    Received {
+        /// On which link.
+        link: LinkId,
+        /// The entry.
+        entry: Entry,
+    },
+    /// A device received CAUGHT_UP.
+    CaughtUp {
+        /// On which link.
+        link: LinkId,
+        /// The head that it was told.
+        head: Seq,
+    },
+    /// A device shows a message as settled.
+    Settled {
+        /// Which device.
+        device: DeviceIndex,
+        /// Who sent it.
+        sender: UserId,
+        /// Where it says that the message stands.
+        conv: ConvKey,
+        /// The place that it names.
+        conv_seq: Seq,
+        /// The message.
+        hash: BodyHash,
+        /// As given up.
+        void: bool,
+    },
+    /// A device shows an inbox entry to its person, past its own filters.
+    Shown {
+        /// Which device.
+        device: DeviceIndex,
+        /// The conversation.
+        conv: ConvKey,
+        /// The place.
+        conv_seq: Seq,
+        /// The message, where its body came along.
+        hash: Option<BodyHash>,
+    },
+}
+
+/// The world when it has come to rest.
+#[derive(Debug, Default)]
+pub struct End {
+    /// Every user's inbox, read by a device that attached only then.
+    pub inboxes: BTreeMap<UserId, Vec<Entry>>,
+    /// What each surviving device has of its conversations: (conversation, place) → hash.
+    pub histories: BTreeMap<DeviceIndex, (UserId, BTreeMap<(ConvKey, Seq), BodyHash>)>,
+    /// Messages that surviving devices still hold unsettled.
+    pub unsettled: Vec<(DeviceIndex, BodyHash)>,
+    /// Devices whose storage is the one that they began with.
+    pub intact: Vec<DeviceIndex>,
+    /// Virtual microseconds from the start of calm to rest; `None` if rest never came.
+    pub rest_us: Option<u64>,
+}

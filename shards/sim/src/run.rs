@@ -1,0 +1,200 @@
+//! One run: chaos until it was worth its while, then calm, then the last reading and judgement.
+
+use crate::{
+    device::Storage,
+    fact::{DeviceIndex, End},
+    mischief::Mischief,
+    people::People,
+    plan::Plan,
+    seed::Rng,
+    world::World,
+};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+use wire::{DeviceId, Seq, UserId};
+
+/// Events that cores handle in a run, at least.
+pub const EVENTS_MIN: u64 = 10_000;
+/// Messages that devices see as SENT, at least.
+pub const ACKS_MIN: u64 = 200;
+/// Deaths of the process, at least.
+pub const CRASHES_MIN: u64 = 2;
+/// Chaos that has not had its events by then shows that something is stuck, in virtual time.
+const CHAOS_MAX_US: u64 = 1_800_000_000;
+/// Everything must be settled this long after calm began, in virtual time.
+const CALM_MAX_US: u64 = 120_000_000;
+/// What is at rest must stay so for this long.
+const REST_US: u64 = 3_000_000;
+/// The name of every user's last reader.
+const READER: DeviceId = DeviceId(1_000);
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Covers every event and effect with its bytes.
+    pub hash: u64,
+    /// Events that cores handled.
+    pub events: u64,
+    /// Messages that devices saw as SENT.
+    pub acks: u64,
+    /// Deaths of the process.
+    pub crashes: u64,
+    /// Length of the run in virtual time, in microseconds.
+    pub virtual_us: u64,
+    /// What broke.
+    pub failure: Option<String>,
+}
+
+/// Runs a seed. A panic of the code under test is a failure too.
+pub fn run(seed: u64, verbose: bool) -> Report {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::draw(&mut rng);
+    if verbose {
+        println!("seed {seed}: {plan:#?}");
+    }
+    let mut world = World::new(plan, &mut rng, verbose);
+    let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world, &mut rng)));
+    let failure = match outcome {
+        Ok(played) => played.err(),
+        Err(panic) => Some(format!("panic: {}", message(panic.as_ref()))),
+    };
+    Report {
+        seed,
+        hash: world.outside.trace.hash(),
+        events: world.outside.trace.events(),
+        acks: world.acks,
+        crashes: world.crashes,
+        virtual_us: world.now(),
+        failure,
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let mut people = People::new(rng.fork(), world);
+    let mut mischief = Mischief::new(rng.fork());
+    chaos(world, &mut people, &mut mischief)?;
+    mischief.end(world);
+    let rest_us = calm(world, &mut people)?;
+    let mut end = gather(world);
+    end.rest_us = rest_us;
+    if rest_us.is_some() {
+        // What is read last must not depend on anything that only memory holds.
+        if rng.chance(500) {
+            world.crash();
+        }
+        end.inboxes = read_all(world)?;
+    }
+    world.finish(&end)
+}
+
+fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Result<(), String> {
+    loop {
+        let events = world.outside.trace.events();
+        if events >= EVENTS_MIN && world.acks >= ACKS_MIN && world.crashes >= CRASHES_MIN {
+            return Ok(());
+        }
+        if world.now() > CHAOS_MAX_US {
+            let (acks, crashes) = (world.acks, world.crashes);
+            return Err(format!("stuck: {events} events, {acks} acks, {crashes} crashes"));
+        }
+        world.step(people.next_at.min(mischief.next_at))?;
+        if people.next_at <= world.now() {
+            people.act(world)?;
+        }
+        if mischief.next_at <= world.now() {
+            mischief.act(world);
+        }
+    }
+}
+
+/// Nobody writes, everybody connects; the time until rest, or `None` if it does not come.
+fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
+    let began = world.now();
+    let mut rest_since = None;
+    let mut next_look = began;
+    for device in &mut world.devices {
+        device.online = true;
+        device.caught_up = false;
+    }
+    while world.now() < began + CALM_MAX_US {
+        world.step(next_look)?;
+        if world.now() < next_look {
+            continue;
+        }
+        next_look = world.now() + 100_000;
+        people.tend(world);
+        let behind = behind(world);
+        if behind.is_empty() {
+            let since = *rest_since.get_or_insert(world.now());
+            if world.now() >= since + REST_US {
+                return Ok(Some(since - began));
+            }
+        } else {
+            rest_since = None;
+        }
+        let now = world.now();
+        for index in behind {
+            world.devices[index.0].ask_to_connect(now);
+        }
+    }
+    Ok(None)
+}
+
+/// Living devices that lack an entry which another device of their user has, or that still have
+/// something to say, or did not hear yet that they lack nothing.
+fn behind(world: &World) -> Vec<DeviceIndex> {
+    let living = || world.devices.iter().filter(|device| !device.retired);
+    let mut heads: BTreeMap<UserId, Seq> = BTreeMap::new();
+    for device in living() {
+        let head = heads.entry(device.user).or_default();
+        *head = device.position().max(*head);
+    }
+    let behind = living().filter(|device| {
+        !device.caught_up || !device.settled() || device.position() < heads[&device.user]
+    });
+    behind.map(|device| device.index).collect()
+}
+
+fn gather(world: &World) -> End {
+    let mut end = End::default();
+    for device in world.devices.iter().filter(|device| !device.retired) {
+        end.intact.push(device.index);
+        end.histories.insert(device.index, (device.user, device.history()));
+        let unsettled = device.unsettled().into_iter();
+        end.unsettled.extend(unsettled.map(|(_, hash, _)| (device.index, hash)));
+    }
+    end
+}
+
+/// A new device of every user reads its inbox from the start.
+fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<crate::fact::Entry>>, String> {
+    let began = world.now();
+    let users = world.plan.users.iter().chain(&world.plan.absent).copied().collect::<Vec<_>>();
+    let mut readers = Vec::new();
+    for user in users {
+        readers.push(world.register(user, READER, Storage::default()));
+    }
+    let mut next_look = began;
+    while !readers.iter().all(|reader| world.devices[reader.0].caught_up) {
+        if world.now() > began + CALM_MAX_US {
+            return Err("a last reader never caught up".into());
+        }
+        next_look = next_look.max(world.now() + 50_000);
+        world.step(next_look)?;
+    }
+    let mut inboxes = BTreeMap::new();
+    for reader in readers {
+        let device = &world.devices[reader.0];
+        inboxes.insert(device.user, world.entries_of(reader));
+    }
+    Ok(inboxes)
+}

@@ -1,0 +1,184 @@
+//! Reads along on a link, on the device's side, with nothing but the wire format.
+
+use crate::{
+    fact::{DeviceIndex, Entry, Fact, Placed},
+    network::LinkId,
+};
+use persistence::ConvKey;
+use std::collections::BTreeMap;
+use wire::{
+    Answer, BodyHash, ClientFrame, Conv, Deframer, OutboxId, Own, SendKey, Sent, Seq, ServerFrame,
+    UserId, body_hash,
+};
+
+/// Longer than any frame of a run.
+const FRAME_BYTES_MAX: usize = 128 * 1024;
+
+/// One link, both directions.
+#[derive(Debug)]
+pub struct Tap {
+    link: LinkId,
+    device: DeviceIndex,
+    user: UserId,
+    outbox: OutboxId,
+    up: Deframer,
+    down: Deframer,
+    inbox_at: Seq,
+    asked: BTreeMap<(u64, OutboxId, Seq, bool), BodyHash>,
+}
+
+impl Tap {
+    /// On a new link.
+    pub fn new(link: LinkId, device: DeviceIndex, user: UserId) -> Tap {
+        let (up, down) = (Deframer::default(), Deframer::default());
+        let outbox = OutboxId(0);
+        Tap { link, device, user, outbox, up, down, inbox_at: 0, asked: BTreeMap::new() }
+    }
+
+    /// The device wrote these bytes.
+    pub fn wrote(&mut self, mut bytes: &[u8], facts: &mut Vec<Fact>) {
+        loop {
+            let mut deframer = std::mem::take(&mut self.up);
+            let frame = deframer.next(&mut bytes, FRAME_BYTES_MAX, <[u8]>::to_vec);
+            self.up = deframer;
+            match frame.expect("a client core writes frames") {
+                Some(content) => {
+                    let frame = wire::decode_client(&content).expect("a client's frame is whole");
+                    self.client_frame(frame, facts);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn client_frame(&mut self, frame: ClientFrame<'_>, facts: &mut Vec<Fact>) {
+        let link = self.link;
+        match frame {
+            ClientFrame::Hello(hello) => {
+                self.outbox = hello.outbox;
+                let (inbox_epoch, acked) = (hello.inbox_epoch, hello.acked);
+                facts.push(Fact::Greeted { link, inbox_epoch, acked });
+            }
+            ClientFrame::Send(send) => self.ask(send.key, false, body_hash(send.body)),
+            ClientFrame::Void(void) => self.ask(void.key, true, void.hash),
+            ClientFrame::Ack(ack) => facts.push(Fact::Acked { link, acked: ack.inbox_seq }),
+            ClientFrame::Ping(ping) if ping.acked > 0 => {
+                facts.push(Fact::Acked { link, acked: ping.acked })
+            }
+            ClientFrame::Ping(_) | ClientFrame::Close(_) => {}
+        }
+    }
+
+    fn ask(&mut self, key: SendKey, void: bool, hash: BodyHash) {
+        let name = self.name(key, void);
+        self.asked.insert(name, hash);
+    }
+
+    fn name(&self, key: SendKey, void: bool) -> (u64, OutboxId, Seq, bool) {
+        let Conv::Direct(peer) = key.conv;
+        (peer, key.outbox.unwrap_or(self.outbox), key.n, void)
+    }
+
+    /// The device read these bytes. An error is a server's frame that is none.
+    pub fn read(&mut self, mut bytes: &[u8], facts: &mut Vec<Fact>) -> Result<(), String> {
+        loop {
+            let mut deframer = std::mem::take(&mut self.down);
+            let frame = deframer.next(&mut bytes, FRAME_BYTES_MAX, <[u8]>::to_vec);
+            self.down = deframer;
+            match frame.map_err(|error| error.to_string())? {
+                Some(content) => {
+                    let frame = wire::decode_server(&content).map_err(|error| error.to_string())?;
+                    self.server_frame(frame, facts)?;
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn server_frame(
+        &mut self,
+        frame: ServerFrame<'_>,
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), String> {
+        let link = self.link;
+        match frame {
+            ServerFrame::Welcome(welcome) => {
+                self.inbox_at = welcome.from;
+                facts.push(Fact::Welcomed { link, device: self.device, welcome });
+            }
+            ServerFrame::Sent(sent) => self.sent(&sent, facts)?,
+            ServerFrame::Deliver(deliver) => {
+                let conv = self.conv(deliver.conv)?;
+                let placed = Placed {
+                    conv,
+                    conv_seq: deliver.conv_seq,
+                    time_ms: deliver.time_ms,
+                    sender: conv.peer_of(self.user),
+                    hash: body_hash(deliver.body),
+                    void: false,
+                    origin: None,
+                };
+                self.entry(deliver.d_inbox, placed, deliver.body.len(), facts);
+            }
+            ServerFrame::Own(own) => {
+                let placed = self.own(&own)?;
+                self.entry(own.d_inbox, placed, 0, facts);
+            }
+            ServerFrame::CaughtUp(caught_up) => {
+                facts.push(Fact::CaughtUp { link, head: caught_up.head })
+            }
+            ServerFrame::OutOfOrder(_)
+            | ServerFrame::Refused(_)
+            | ServerFrame::Pong(_)
+            | ServerFrame::GoAway(_)
+            | ServerFrame::Close(_) => {}
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, sent: &Sent, facts: &mut Vec<Fact>) -> Result<(), String> {
+        let name = self.name(sent.key, sent.void);
+        let Some(&hash) = self.asked.get(&name) else {
+            return Err(format!("an answer to a send that was not made here: {sent:?}"));
+        };
+        let Answer::Fresh { conv_seq, time_ms, d_inbox, .. } = sent.answer else { return Ok(()) };
+        let placed = Placed {
+            conv: self.conv(sent.key.conv)?,
+            conv_seq,
+            time_ms,
+            sender: self.user,
+            hash,
+            void: sent.void,
+            origin: Some((name.1, sent.key.n)),
+        };
+        facts.push(Fact::Promised { placed });
+        if d_inbox != 0 {
+            self.entry(d_inbox, placed, 0, facts);
+        }
+        Ok(())
+    }
+
+    fn own(&self, own: &Own) -> Result<Placed, String> {
+        Ok(Placed {
+            conv: self.conv(own.conv)?,
+            conv_seq: own.conv_seq,
+            time_ms: own.time_ms,
+            sender: self.user,
+            hash: own.hash,
+            void: own.void,
+            origin: Some((own.outbox, own.n)),
+        })
+    }
+
+    fn entry(&mut self, d_inbox: u64, placed: Placed, body_bytes: usize, facts: &mut Vec<Fact>) {
+        self.inbox_at += d_inbox;
+        let entry = Entry { user: self.user, inbox_seq: self.inbox_at, placed, body_bytes };
+        facts.push(Fact::Received { link: self.link, entry });
+    }
+
+    fn conv(&self, conv: Conv) -> Result<ConvKey, String> {
+        let Conv::Direct(peer) = conv;
+        let peer = UserId::new(peer).ok_or("a conversation with nobody")?;
+        ConvKey::new(self.user, peer).ok_or_else(|| "a conversation with oneself".into())
+    }
+}
