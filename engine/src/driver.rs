@@ -56,8 +56,8 @@ pub struct KernelDriver {
     backend: BackendPort,
     stop: Arc<AtomicBool>,
     stopping: bool,
-    /// Connections that this core handed to itself.
-    adopted: VecDeque<(ConnId, Box<Adoption>)>,
+    /// Connections that this core handed to itself: each waits until its old place is free.
+    adoptions: VecDeque<(OwnedFd, Box<Adoption>)>,
     /// An answer that was found when the core wanted to sleep.
     answer: Option<Answer>,
     sleeps: u64,
@@ -91,7 +91,7 @@ impl KernelDriver {
             backend,
             stop,
             stopping: false,
-            adopted: VecDeque::new(),
+            adoptions: VecDeque::new(),
             answer: None,
             sleeps: 0,
         })
@@ -112,8 +112,8 @@ impl KernelDriver {
         adoption.bytes.extend(rest);
         if to != self.mesh.core() {
             self.mesh.push(to, LaneItem::Handoff { fd, adoption });
-        } else if let Ok(conn) = self.sockets.adopt(fd) {
-            self.adopted.push_back((conn, adoption));
+        } else {
+            self.adoptions.push_back((fd, adoption));
         }
     }
 
@@ -122,8 +122,11 @@ impl KernelDriver {
             Ok(conn) => {
                 handle(Event::Adopted { conn, from, adoption });
             }
-            // No place here: the connection is closed, and its credit goes back.
-            Err(_) => self.mesh.push(from, LaneItem::Relay(Relay::HandoffTaken)),
+            // No place here: the connection is closed, and the other core's credit goes back.
+            Err(_) if from != self.mesh.core() => {
+                self.mesh.push(from, LaneItem::Relay(Relay::HandoffTaken));
+            }
+            Err(_) => {}
         }
     }
 
@@ -133,7 +136,7 @@ impl KernelDriver {
             self.answer = self.backend.poll();
         }
         self.answer.is_some()
-            || !self.adopted.is_empty()
+            || !self.adoptions.is_empty()
             || self.sockets.has_work()
             || self.disk.has_work()
             || self.mesh.has_items()
@@ -158,12 +161,12 @@ impl Driver for KernelDriver {
             self.sockets.stop_accepting();
             handle(Event::Stop);
         }
-        let mut left = max;
-        let from = self.mesh.core();
+        let mut left = self.sockets.reap_closed(max, handle);
+        let own = self.mesh.core();
         while left > 0
-            && let Some((conn, adoption)) = self.adopted.pop_front()
+            && let Some((fd, adoption)) = self.adoptions.pop_front()
         {
-            handle(Event::Adopted { conn, from, adoption });
+            self.adopt(own, fd, adoption, handle);
             left -= 1;
         }
         while left > 0

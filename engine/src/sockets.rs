@@ -129,8 +129,8 @@ impl Sockets {
         linger.into_iter().chain(self.accept_again_us).min()
     }
 
-    /// Hands over at most `max` events.
-    pub(crate) fn reap(&mut self, max: usize, handle: Handle<'_>) {
+    /// Tells of at most `max` connections that are gone; returns how many more events may follow.
+    pub(crate) fn reap_closed(&mut self, max: usize, handle: Handle<'_>) -> usize {
         let mut left = max;
         while left > 0
             && let Some(conn) = self.closed.pop_front()
@@ -139,6 +139,12 @@ impl Sockets {
             self.conns.release(conn);
             left -= 1;
         }
+        left
+    }
+
+    /// Hands over at most `max` other events.
+    pub(crate) fn reap(&mut self, max: usize, handle: Handle<'_>) {
+        let mut left = max;
         while left > 0
             && let Some(id) = self.offers.pop_front()
         {
