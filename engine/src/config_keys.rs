@@ -29,7 +29,7 @@ fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, 
 /// As `number`, and a multiple of a page, as the log's device wants it.
 fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
     let value: u64 = number(text, range.clone())?;
-    if value % 4096 != 0 {
+    if !value.is_multiple_of(4096) {
         return Err("a multiple of 4096".to_owned());
     }
     number(text, range)

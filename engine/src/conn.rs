@@ -121,7 +121,7 @@ impl ConnTable {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -5,13 +5,13 @@ use crate::{
     config::Config,
     core_thread::{self, Parts, Shared},
     data_dir::{self, DataDir, DataDirError},
-    doorbell::Doorbell,
     driver::KernelDriverConfig,
     log_dirs,
     mesh::{self, MeshPorts},
     probe, watch,
 };
 use persistence::{RecoverError, Recovered};
+use ring::Doorbell;
 use shards::{CoreConfig, token};
 use std::{
     io,
