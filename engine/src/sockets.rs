@@ -134,6 +134,7 @@ impl Sockets {
             && let Some(conn) = self.closed.pop_front()
         {
             handle(Event::Closed { conn });
+            self.conns.release(conn);
             left -= 1;
         }
         while left > 0
