@@ -190,10 +190,11 @@ impl Disk {
         self.pool.clear();
     }
 
+    /// A generation goes whole or stays.
     fn delete_some_older(&mut self) {
-        for ((generation, _), segments) in &mut self.logs {
-            if *generation < self.generation {
-                segments.retain(|_, _| self.rng.chance(500));
+        for generation in 0..self.generation {
+            if self.rng.chance(500) {
+                self.logs.retain(|(older, _), _| *older != generation);
             }
         }
     }
