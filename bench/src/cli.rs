@@ -1,6 +1,6 @@
 //! The command line of `ringmail-bench`.
 
-use crate::{floor, idle, steady};
+use crate::{floor, idle, kill9, recovery, steady, touch};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +28,20 @@ enum Command {
   ringmail-bench chat-floor --pairs 50 --depth 1
   ringmail-bench chat-floor --pairs 4000 --depth 8 --seconds 10 --json floor.json")]
     ChatFloor(steady::ChatArgs),
+    /// Kill the server again and again under load, then compare what was acked with what is there
+    #[command(after_help = "Examples:
+  ringmail-bench kill9 --kills 300 --shards 1 --json kill9.json
+  ringmail-bench kill9 --kills 300 --shards 2 --vary-shards")]
+    Kill9(kill9::Kill9Args),
+    /// Time from the start after a kill to a waiting client's SENT
+    #[command(after_help = "Examples:
+  ringmail-bench recovery --json recovery.json
+  ringmail-bench recovery --tail-mib 128 --history-gib 4 --shards 2")]
+    Recovery(recovery::RecoveryArgs),
+    /// Touch many more users than may be in memory: it stays flat, and all is there
+    #[command(after_help = "Example:
+  ringmail-bench touch --users 100000 --json touch.json")]
+    Touch(touch::TouchArgs),
     /// Memory of an attached connection without traffic
     #[command(after_help = "Example:
   ringmail-bench idle --connections 10000 --json idle.json")]
@@ -49,6 +63,9 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::SteadyChat(args) => steady::steady_chat(args),
         Command::ChatFloor(args) => steady::chat_floor(args),
+        Command::Kill9(args) => kill9::kill9(args),
+        Command::Recovery(args) => recovery::recovery(args),
+        Command::Touch(args) => touch::touch(args),
         Command::Idle(args) => idle::idle(args),
         Command::FloorServer { dir, connections } => {
             let served = floor::serve(&dir, connections);

@@ -11,7 +11,8 @@ pub fn facts() -> Vec<(&'static str, Value)> {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name);
     let memory = crate::process::memory_bytes().unwrap_or(0);
-    let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+    // Not those that this thread may use: the load pins itself.
+    let processors = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     vec![
         ("cpu", json!(model.trim())),
         ("processors", json!(processors)),

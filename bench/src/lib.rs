@@ -7,19 +7,24 @@
 
 mod body;
 pub mod cli;
+mod crowd;
+mod device;
 mod floor;
 mod floor_wire;
 mod generator;
 mod host;
 mod html;
 mod idle;
+mod kill9;
 pub mod ledger;
 pub mod process;
 mod random;
+mod recovery;
 mod report;
 pub mod server;
 mod speak;
 pub mod steady;
+mod touch;
 mod watch;
 
 /// Tells people what happens now; standard output is for the result.

@@ -213,7 +213,7 @@ fn floor_alone(args: &ChatArgs, report: &mut Report) -> Result<(), SteadyError> 
     report.set_latency("floor_closed_loop_send_to_delivered", &closed.delivered);
     report_costs(report, &floor, "floor_");
     check_floor(report, args, &floor);
-    report_ledger(report, floor.generator.finish()?.check(), "floor ");
+    report_ledger(report, floor.generator.finish()?.check(), "");
     Ok(())
 }
 

@@ -114,14 +114,14 @@ fn the_last_group_is_there_whole_or_not_at_all() {
     let whole = groups.concat();
     let without = groups[..groups.len() - 1].concat();
     // The last group that is not zeros: where it starts, and how long it is.
-    let starts = disk.iter().flat_map(|(name, bytes)| {
+    let mut starts = disk.iter().flat_map(|(name, bytes)| {
         let blocks = (0..bytes.len()).step_by(BLOCK_BYTES);
         blocks.filter(|&at| bytes[at..].starts_with(b"RMLG")).map(|at| (*name, at))
     });
     let is_named = |(name, at): &((u64, u16, u32), usize)| {
         disk[name][at + 52..at + 56] == name.2.to_le_bytes()
     };
-    let (name, start) = starts.filter(is_named).last().expect("a group");
+    let (name, start) = starts.rfind(is_named).expect("a group");
     let length = disk[&name][start + 64..start + 68].try_into().map(u32::from_le_bytes).unwrap();
     let sectors = (length as usize).div_ceil(512);
     assert!((2..=16).contains(&sectors), "{sectors}");

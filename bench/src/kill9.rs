@@ -1,0 +1,239 @@
+//! `kill9`: the real server is killed at random moments under load, and started again, many times.
+//! At the end everything is read back and compared with what was acked.
+
+use crate::body::CHAT_BYTES;
+use crate::crowd::{Crowd, Habits};
+use crate::random::Random;
+use crate::report::{Outputs, Report};
+use crate::server::{Launch, Running, Scratch, ServerError};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const FIRST_USER: u64 = 1;
+/// One kill in so many comes before the server is ready.
+const EARLY_EVERY: u64 = 5;
+/// A server that is not ready by then does not recover.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// For the last messages to find their way, and for the reading back.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Options of `kill9`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Kill9Args {
+    /// How often the server is killed
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    kills: u64,
+    /// Cores of the server
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: u16,
+    /// Start with another number of cores, 1 to 3, after each kill
+    #[arg(long)]
+    vary_shards: bool,
+    /// Users; each writes to all others
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    users: u32,
+    /// Messages that each user has queued or in flight
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    depth: u32,
+    /// The server runs for at least so many ms once it is ready
+    #[arg(long, default_value_t = 50)]
+    run_ms_min: u64,
+    /// … and for less than so many
+    #[arg(long, default_value_t = 400)]
+    run_ms_max: u64,
+    /// Same seed, same intervals and peers
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the server keeps its data during the run; a disk, not memory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+/// Runs `kill9`.
+pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
+    let mut report = Report::new("kill9");
+    let begun = Instant::now();
+    let mut run = Run::new(&args).map_err(|error| error.to_string())?;
+    if let Err(error) = run.kill_all().and_then(|()| run.read_back()) {
+        report.invalidate(error.to_string());
+    }
+    run.report(&mut report);
+    report.set("seconds", begun.elapsed().as_secs());
+    report.finish(&args.outputs)
+}
+
+/// Why the run ended early.
+#[derive(Debug, thiserror::Error)]
+enum KillError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("after kill {0}: {1}")]
+    Ended(u64, String),
+    #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}")]
+    Unsettled(&'static str),
+}
+
+struct Run<'a> {
+    args: &'a Kill9Args,
+    random: Random,
+    seed: u64,
+    _scratch: Scratch,
+    launch: Launch,
+    crowd: Crowd,
+    kills: u64,
+    early_kills: u64,
+    ready_ms: Vec<u64>,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a Kill9Args) -> Result<Run<'a>, ServerError> {
+        let seed = args.seed.unwrap_or_else(Random::seed);
+        let scratch = Scratch::new(args.dir.as_deref())?;
+        let launch = Launch::new(scratch.path(), args.shards);
+        // The first start makes the key that tokens are signed with.
+        launch.start_ready()?.stop()?;
+        let tokens = launch.tokens(FIRST_USER, 1, args.users as usize)?;
+        let mut random = Random::new(seed);
+        let crowd = Crowd::new(tokens, FIRST_USER, random.number());
+        let (kills, early_kills, ready_ms) = (0, 0, Vec::new());
+        Ok(Run {
+            args,
+            random,
+            seed,
+            _scratch: scratch,
+            launch,
+            crowd,
+            kills,
+            early_kills,
+            ready_ms,
+        })
+    }
+
+    fn kill_all(&mut self) -> Result<(), KillError> {
+        let bar = ProgressBar::new(self.args.kills);
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} kills, {msg}, {eta} left");
+        bar.set_style(style.expect("a template without mistakes"));
+        while self.kills < self.args.kills {
+            if self.args.vary_shards {
+                self.launch.shards = 1 + self.random.below(3) as u16;
+            }
+            let server = self.launch.start()?;
+            let early = self.kills % EARLY_EVERY == EARLY_EVERY - 1;
+            let server = if early { self.run_early(server)? } else { self.run_ready(server)? };
+            server.kill();
+            self.kills += 1;
+            // Now and then a client dies with it.
+            if self.random.below(4) == 0 {
+                self.crowd.restart_one();
+            }
+            bar.set_message(format!("{} messages", self.crowd.ledger.composed()));
+            bar.inc(1);
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    fn habits(&self) -> Option<Habits> {
+        Some(Habits { depth: self.args.depth as usize, body_bytes: CHAT_BYTES })
+    }
+
+    /// Lets the server start for a random part of the time that it usually needs.
+    fn run_early(&mut self, mut server: Running) -> Result<Running, KillError> {
+        let usual_us = 1_000 * self.ready_ms.iter().rev().take(5).max().copied().unwrap_or(20);
+        let length = Duration::from_micros(self.random.below(usual_us));
+        let habits = self.habits();
+        self.crowd.run(self.launch.address, habits, length, |_| false);
+        if !server.is_ready(Duration::ZERO)? {
+            self.early_kills += 1;
+        }
+        Ok(server)
+    }
+
+    fn run_ready(&mut self, mut server: Running) -> Result<Running, KillError> {
+        self.await_ready(&mut server)?;
+        self.ready_ms.push(server.started.elapsed().as_millis() as u64);
+        let (least, most) = (self.args.run_ms_min, self.args.run_ms_max);
+        let length = least + self.random.below(most.saturating_sub(least).max(1));
+        let habits = self.habits();
+        self.crowd.run(self.launch.address, habits, Duration::from_millis(length), |_| false);
+        match server.has_ended() {
+            Some(words) => Err(KillError::Ended(self.kills, format!("the server ended: {words}"))),
+            None => Ok(server),
+        }
+    }
+
+    fn await_ready(&mut self, server: &mut Running) -> Result<(), KillError> {
+        let mut failed = None;
+        let habits = self.habits();
+        self.crowd.run(self.launch.address, habits, READY_PATIENCE, |_| {
+            match server.is_ready(Duration::ZERO) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            }
+        });
+        match failed {
+            Some(error) => Err(KillError::Ended(self.kills, error.to_string())),
+            None if server.ready.is_none() => Err(ServerError::Slow(READY_PATIENCE).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets everything settle, then reads everything with new devices of every other user.
+    fn read_back(&mut self) -> Result<(), KillError> {
+        let mut server = self.launch.start()?;
+        server.wait_ready(READY_PATIENCE)?;
+        let address = self.launch.address;
+        crate::progress("settling");
+        let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
+        let settled = self.crowd.run(address, None, SETTLE_PATIENCE, settled);
+        crate::progress("reading back with second devices");
+        let tokens = self.launch.tokens(FIRST_USER, 2, self.args.users as usize)?;
+        for (user, token) in (0..).zip(tokens).step_by(2) {
+            self.crowd.add_reader(user, token);
+        }
+        let level = self.crowd.run(address, None, SETTLE_PATIENCE, |c| c.readers_are_level());
+        if !settled {
+            return Err(KillError::Unsettled("not every send was settled and delivered"));
+        }
+        if !level {
+            return Err(KillError::Unsettled("the second devices did not read to the end"));
+        }
+        server.stop()?;
+        Ok(())
+    }
+
+    fn report(&self, report: &mut Report) {
+        let verdict = self.crowd.ledger.check();
+        report.set("kills", self.kills);
+        report.set("kills_before_ready", self.early_kills);
+        report.set("shards", self.args.shards);
+        report.set("vary_shards", self.args.vary_shards);
+        report.set("users", self.args.users);
+        report.set("depth", self.args.depth);
+        report.set("seed", self.seed);
+        report.set("acked", verdict.acked);
+        report.set("delivered", verdict.delivered);
+        report.set("lost", verdict.lost);
+        report.set("duplicated", verdict.duplicated);
+        report.set("reordered", verdict.reordered);
+        report.set("foreign", verdict.foreign);
+        report.set("ready_ms_max", self.ready_ms.iter().max().copied());
+        if !verdict.is_clean() {
+            report.fail("the server broke its promises");
+        }
+        if verdict.acked == 0 {
+            report.invalidate("nothing was acked");
+        }
+        let faults = &self.crowd.faults;
+        if let Some(fault) = faults.first() {
+            report.fail(format!("{} faults seen by clients, the first: {fault}", faults.len()));
+        }
+    }
+}

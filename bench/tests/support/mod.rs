@@ -1,0 +1,32 @@
+//! Builds the server beside the benchmark, and runs the benchmark.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds `ringmail` in the profile of this test, if it is not up to date.
+pub fn build_server() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "ringmail-engine", "--bin", "ringmail"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_ringmail-bench"));
+    let target = program.parent().and_then(|profile| profile.parent()).expect("target/profile/x");
+    cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(cargo.status().expect("cargo runs").success(), "the server builds");
+}
+
+/// Runs `ringmail-bench` with these arguments: its result, and whether it ended well.
+#[allow(dead_code, reason = "one of the tests that share this file needs only the server")]
+pub fn bench(arguments: &[&str]) -> (Value, bool) {
+    let name = format!("bench-{}-{}.json", arguments[0], std::process::id());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmail-bench"));
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let status = command.args(arguments).args(["--dir", dir]).arg("--json").arg(&path).status();
+    let text = std::fs::read_to_string(&path).expect("a result was written");
+    let result = serde_json::from_str(&text).expect("it is JSON");
+    std::fs::remove_file(&path).expect("the result is ours");
+    (result, status.expect("the benchmark runs").success())
+}

@@ -1,0 +1,25 @@
+//! kill -9 alone cannot see a missing sync: the kernel writes a killed program's pages all the
+//! same. So the log's descriptors themselves must say that writes are direct and synchronous.
+
+mod support;
+
+use bench::process::descriptors;
+use bench::server::{Launch, Scratch};
+use bench::steady::is_log;
+
+#[test]
+fn the_running_servers_log_bypasses_caches() {
+    support::build_server();
+    let dir = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let scratch = Scratch::new(Some(&dir)).unwrap();
+    let launch = Launch::new(scratch.path(), 2);
+    let server = launch.start_ready().unwrap();
+    let open = descriptors(server.pid()).unwrap();
+    let log: Vec<_> = open.iter().filter(|(path, _)| is_log(path)).collect();
+    assert!(log.len() >= 2, "each core has a log: {open:?}");
+    for (path, flags) in log {
+        assert_ne!(flags & libc::O_DIRECT, 0, "{} lacks O_DIRECT", path.display());
+        assert_eq!(flags & libc::O_DSYNC, libc::O_DSYNC, "{} lacks O_DSYNC", path.display());
+    }
+    server.stop().unwrap();
+}
