@@ -188,7 +188,8 @@ impl Chat {
 
     /// What a program without input or terminal says on its way out.
     pub fn plain(server: &str, token: &str, journal: &Path) -> String {
-        let mut chat = Command::new(env!("CARGO_BIN_EXE_ringmail-chat"))
+        let mut chat = Command::new("timeout")
+            .args(["30", env!("CARGO_BIN_EXE_ringmail-chat")])
             .args(["--plain", "--server", server, "--token", token, "--journal"])
             .arg(journal)
             .stdin(Stdio::piped())
