@@ -154,16 +154,14 @@ impl Shard {
             match self.convs.get_mut(key) {
                 Some(conv) => {
                     conv.waits = false;
-                    if !conv.owed.is_empty() {
-                        self.queue_fan_out(key);
-                    }
+                    self.owe_recovered(key);
                 }
                 None => self.work(crate::work::Work::Recover(key)),
             }
         }
     }
 
-    /// A conversation with recovered fan-outs is loaded.
+    /// A conversation is loaded: what it owes since an earlier start is known, and leaves.
     pub(crate) fn owe_recovered(&mut self, key: ConvKey) {
         self.recovered.owed_known(key);
         if !self.convs.ready(key).owed.is_empty() {

@@ -3,7 +3,7 @@
 
 use crate::shard::Shard;
 use crate::{Ask, AskId, Effect};
-use persistence::{Batch, Position, Record};
+use persistence::{BLOCK_BYTES, Batch, Position, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -170,7 +170,7 @@ impl Shard {
         self.stats.batches += 1;
         self.let_go();
         let confirmed = self.confirmed_until();
-        if self.log.room_bytes() > 4 * 4_096 {
+        if self.log.room_bytes() > self.reserve(4) {
             let flushed = self.flush.flushed.0;
             self.append_record(&Record::Checkpoint { flushed, confirmed: confirmed.0 });
         }
@@ -182,6 +182,12 @@ impl Shard {
                 self.log.retire(before);
             }
         }
+    }
+
+    /// Room in blocks that others need more; always less than what is left of a segment when the
+    /// log asks for the next one, or nothing would move any more.
+    fn reserve(&self, blocks: u64) -> u64 {
+        (blocks * BLOCK_BYTES as u64).min(u64::from(self.config.limits.segment_bytes) / 4)
     }
 
     /// Every fan-out that a record before this owes is confirmed.
@@ -204,7 +210,7 @@ impl Shard {
         }
         self.cursors_due_us = self.now.mono_us + self.config.limits.cursor_ms * 1_000;
         for (id, device_id) in std::mem::take(&mut self.cursors) {
-            if self.log.room_bytes() < 8 * 4_096 {
+            if self.log.room_bytes() < self.reserve(8) {
                 // No room: the device says its number again when it comes back.
                 self.cursors.push((id, device_id));
                 continue;

@@ -1,7 +1,7 @@
 //! A device: a real client core, its storage, and the person's switches around it.
 
 use crate::{
-    fact::{DeviceIndex, Fact},
+    fact::{DeviceIndex, Fact, History},
     network::{Incoming, LinkId, Network},
     seed::Rng,
     tap::Tap,
@@ -123,7 +123,7 @@ impl Device {
     }
 
     /// What it has of each conversation.
-    pub fn history(&self) -> BTreeMap<(ConvKey, Seq), BodyHash> {
+    pub fn history(&self) -> History {
         let mut history = BTreeMap::new();
         let Some(client) = &self.client else { return history };
         for conv in client.conversations() {

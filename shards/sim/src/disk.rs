@@ -103,7 +103,14 @@ impl Disk {
             (false, true) | (true, false) => self.rng.between(250, 5_000),
             (true, true) => self.rng.between(5_000, 50_000),
         };
-        self.pending.push(Pending { at: now + delay, core, op });
+        let mut at = now + delay;
+        if let IoOp::Retire { .. } = op {
+            // In the order in which they were asked for: a hole would read as a loss.
+            let retires = self.pending.iter().filter(|p| p.core == core);
+            let retires = retires.filter(|p| matches!(p.op, IoOp::Retire { .. }));
+            at = retires.map(|p| p.at + 1).fold(at, u64::max);
+        }
+        self.pending.push(Pending { at, core, op });
     }
 
     /// When this core has a completion next.

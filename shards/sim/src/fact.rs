@@ -130,13 +130,16 @@ pub enum Fact {
     },
 }
 
+/// (conversation, place) → what a device has there.
+pub type History = BTreeMap<(ConvKey, Seq), BodyHash>;
+
 /// The world when it has come to rest.
 #[derive(Debug, Default)]
 pub struct End {
     /// Every user's inbox, read by a device that attached only then.
     pub inboxes: BTreeMap<UserId, Vec<Entry>>,
-    /// What each surviving device has of its conversations: (conversation, place) → hash.
-    pub histories: BTreeMap<DeviceIndex, (UserId, BTreeMap<(ConvKey, Seq), BodyHash>)>,
+    /// What each surviving device has of its conversations, and whose it is.
+    pub histories: BTreeMap<DeviceIndex, (UserId, History)>,
     /// Messages that surviving devices still hold unsettled.
     pub unsettled: Vec<(DeviceIndex, BodyHash)>,
     /// Devices whose storage is the one that they began with.

@@ -30,7 +30,15 @@ impl People {
     pub fn new(rng: Rng, world: &World) -> People {
         let users = world.plan.users.iter().zip(&world.plan.devices);
         let names = users.map(|(user, devices)| (*user, *devices as u32)).collect();
-        People { next_at: 0, rng, next_body: 0, names, backups: BTreeMap::new(), copies: 0, lost: 0 }
+        People {
+            next_at: 0,
+            rng,
+            next_body: 0,
+            names,
+            backups: BTreeMap::new(),
+            copies: 0,
+            lost: 0,
+        }
     }
 
     /// Somebody does something.
