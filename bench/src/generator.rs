@@ -3,6 +3,7 @@
 
 use crate::body::Stamp;
 use crate::ledger::{Ledger, Stream};
+use crate::process;
 use crate::speak::{Heard, Speak};
 use crate::watch::{Reading, Watch};
 use hdrhistogram::Histogram;
@@ -151,7 +152,7 @@ impl<S: Speak> Generator<S> {
     /// Connects and attaches the users 0 … `users - 1`, an even number; 2k and 2k + 1 are a pair.
     pub fn connect(speak: S, users: u32, server: SocketAddr) -> Result<Self, GeneratorError> {
         assert!(users > 0 && users % 2 == 0);
-        ring::sys::raise_nofile();
+        process::raise_open_files()?;
         let ring = Ring::new(&RingConfig {
             entries: 4096,
             completions: 65_536,
