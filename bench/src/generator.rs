@@ -130,7 +130,9 @@ struct Phase {
 
 impl Phase {
     fn new(load: Option<Load>, start_ns: u64) -> Phase {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        // 1 ns to a minute, three digits.
+        let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        let histogram = || new().expect("bounds that are allowed");
         Phase {
             load,
             window: (u64::MAX, u64::MAX),
