@@ -153,7 +153,7 @@ impl Phase {
 impl<S: Speak> Generator<S> {
     /// Connects and attaches the users 0 … `users - 1`, an even number; 2k and 2k + 1 are a pair.
     pub fn connect(speak: S, users: u32, server: SocketAddr) -> Result<Self, GeneratorError> {
-        assert!(users > 0 && users % 2 == 0);
+        assert!(users > 0 && users.is_multiple_of(2));
         process::raise_open_files()?;
         let ring = Ring::new(&RingConfig {
             entries: 4096,
