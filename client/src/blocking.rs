@@ -109,7 +109,8 @@ impl<T: Send + 'static> Connection<T> {
         let connect_at = client.connect_at_ms().filter(|_| !self.connecting);
         let due = client.next_deadline_ms().into_iter().chain(connect_at).min();
         let due = due.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms)));
-        let wait = due.unwrap_or(wait).min(wait);
+        let ready = self.client().has_event().then_some(Duration::ZERO);
+        let wait = [due, ready].into_iter().flatten().fold(wait, Duration::min);
         let mut incoming = self.receiver.recv_timeout(wait).ok();
         // What came meanwhile shares one commit.
         let mut other = None;

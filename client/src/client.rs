@@ -218,10 +218,14 @@ impl Client {
         }
     }
 
+    /// Whether `event` gives one now.
+    pub fn has_event(&self) -> bool {
+        self.events.front().is_some_and(|&(mark, _)| mark <= self.journal.committed)
+    }
+
     /// The next event, in order; `None`: none that is committed.
     pub fn event(&mut self) -> Option<ClientEvent> {
-        let &(mark, _) = self.events.front()?;
-        if mark > self.journal.committed {
+        if !self.has_event() {
             return None;
         }
         self.events.pop_front().map(|(_, event)| event)

@@ -22,7 +22,8 @@ impl Client {
         self.connection.pinged_ms = None;
         let mut input = bytes;
         let mut deframer = std::mem::take(&mut self.connection.deframer);
-        while matches!(self.connection.stage, Stage::Welcome | Stage::Attached) {
+        // A server without room closes before it has heard HELLO.
+        while !matches!(self.connection.stage, Stage::Offline | Stage::Closing) {
             let limit = BODY_BYTES_MAX + FRAME_OVERHEAD_MAX;
             let handled = deframer.next(&mut input, limit, |content| self.content(content));
             match handled.map_err(Fault::from) {
@@ -51,9 +52,9 @@ impl Client {
 
     fn content(&mut self, content: &[u8]) -> Result<(), Fault> {
         let frame = decode_server(content)?;
-        if self.connection.stage == Stage::Welcome {
+        if self.connection.stage != Stage::Attached {
             return match frame {
-                ServerFrame::Welcome(welcome) => self.welcome(&welcome),
+                ServerFrame::Welcome(welcome) if self.connection.stage == Stage::Welcome => self.welcome(&welcome),
                 ServerFrame::Close(close) => {
                     self.closed(&close);
                     Ok(())

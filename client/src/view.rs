@@ -48,6 +48,11 @@ impl Client {
         self.state.conversations.get(&conv).into_iter().flat_map(|found| found.queue.sends.iter())
     }
 
+    /// Whether this send is in the committed journal: it survives everything from here on.
+    pub fn is_queued(&self, send: &Pending) -> bool {
+        send.mark <= self.journal.committed
+    }
+
     /// Whether any send is unsettled.
     pub fn has_pending(&self) -> bool {
         !self.state.sending.is_empty()

@@ -2,9 +2,9 @@
 //! not wait behind a batch. Nothing is retried here: an error is an answer, and the core asks
 //! again.
 
-use crate::doorbell::Doorbell;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use persistence::{Backend, BackendError};
+use ring::Doorbell;
 use shards::{Answer, Ask, AskId, CoreIndex, Reply};
 use std::{io, sync::Arc, thread};
 

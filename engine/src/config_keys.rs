@@ -29,7 +29,7 @@ fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, 
 /// As `number`, and a multiple of a page, as the log's device wants it.
 fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
     let value: u64 = number(text, range.clone())?;
-    if value % 4096 != 0 {
+    if !value.is_multiple_of(4096) {
         return Err("a multiple of 4096".to_owned());
     }
     number(text, range)
@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "shards",
         unit: "threads",
-        meaning: "cores, one pinned thread each; 0: as many as processors and memory allow",
+        meaning: "cores, one pinned thread each; 0: as many as processors, memory and locked memory allow",
         cost: "all limits.* count once per shard; may change between starts",
         get: |config| config.shards.to_string(),
         set: |config, text| {

@@ -69,7 +69,7 @@ pub fn spawn(parts: Parts, ready: Sender<io::Result<()>>) -> io::Result<thread::
 
 fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     let Parts { core, start, driver, mesh, backend, shared, processor } = parts;
-    let pinned = processor.map_or(Ok(()), pin);
+    let pinned = processor.map_or(Ok(()), ring::sys::pin_to_cpu);
     let driver =
         pinned.and_then(|()| KernelDriver::new(driver, mesh, backend, shared.stop.clone()));
     let driver = match driver {
@@ -90,12 +90,6 @@ fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     }
     shared.copy(CoreStats::new(core.stats(), driver.driver.stats()));
     shared.phase.fetch_add(1, Relaxed);
-}
-
-fn pin(processor: usize) -> io::Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(processor);
-    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 /// The processors that this process may use.

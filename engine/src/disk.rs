@@ -1,10 +1,10 @@
 //! The log's device: files on the local disk, written past the page cache through a ring of their
 //! own. In the socket ring a write's completion would queue behind thousands of others.
 
-use crate::{doorbell::Doorbell, segments::Segments};
+use crate::segments::Segments;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use persistence::{IoDone, IoOp};
-use ring::{Completion, Given, Ring, RingConfig, RingMode, Token, Wait};
+use ring::{Completion, Doorbell, Given, Ring, RingConfig, RingMode, Token, Wait};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;

@@ -79,10 +79,11 @@ pub fn total(lines: &[Line]) -> u64 {
     lines.iter().fold(0, |sum, line| sum.saturating_add(line.bytes()))
 }
 
-/// As many shards as there are processors, fewer where memory does not hold their ledger.
-pub fn automatic_shards(config: &Config, memory_bytes: u64) -> u16 {
+/// As many shards as there are processors, fewer where memory does not hold their ledger, or where
+/// `most` is less.
+pub fn automatic_shards(config: &Config, memory_bytes: u64, most: u64) -> u16 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let most = processors.min(256) as u16;
+    let most = most.min(processors as u64).min(256) as u16;
     let fits =
         |shards: &u16| total(&lines(&Config { shards: *shards, ..config.clone() })) <= memory_bytes;
     (1..=most).rev().find(fits).unwrap_or(1)
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn little_memory_means_fewer_shards_but_one() {
-        assert_eq!(automatic_shards(&Config::default(), 0), 1);
-        assert!(automatic_shards(&Config::default(), u64::MAX) >= 1);
+        assert_eq!(automatic_shards(&Config::default(), 0, 8), 1);
+        assert_eq!(automatic_shards(&Config::default(), u64::MAX, 0), 1);
+        assert_eq!(automatic_shards(&Config::default(), u64::MAX, 1), 1);
     }
 }

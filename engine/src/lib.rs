@@ -13,9 +13,8 @@ mod conn;
 mod core_thread;
 pub mod data_dir;
 mod disk;
-mod doorbell;
 mod driver;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod driver_tests;
 pub mod ledger;
 mod log_dirs;

@@ -1,6 +1,6 @@
 //! The mesh: one lane from every core to every other.
 
-use crate::doorbell::Doorbell;
+use ring::Doorbell;
 use rtrb::{Consumer, Producer, RingBuffer};
 use shards::{Adoption, CoreIndex, Relay};
 use std::io;
@@ -104,7 +104,7 @@ impl<T> Ports<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::thread;

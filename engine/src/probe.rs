@@ -13,6 +13,9 @@ use std::{
 const KERNEL_MIN: (u32, u32) = (6, 6);
 /// Open files beside connections: segments, store, rings.
 const FILES_BESIDE: u64 = 1_024;
+/// The rings of a shard take less than 1 MiB. Twice that, because the kernel frees the rings of
+/// this probe asynchronously, and they may still count when the real ones are made.
+const LOCKED_BYTES_PER_SHARD: u64 = 2 << 20;
 /// After a kill, the kernel may hold the dead server's listener a moment longer: its ring goes
 /// asynchronously.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,13 +51,15 @@ fn bad(name: &'static str, found: impl Into<String>, cure: impl Into<String>) ->
 
 /// Everything to look at, in the order in which a start needs it.
 pub const CHECKS: [fn(&Config) -> Finding; 7] =
-    [kernel, rings, files, memory, direct_io, data_dir_state, port];
+    [kernel, files, rings, memory, direct_io, data_dir_state, port];
 
-fn kernel(_config: &Config) -> Finding {
+/// Whether the kernel is new enough.
+pub fn kernel(_config: &Config) -> Finding {
     kernel_release(&rustix::system::uname().release().to_string_lossy())
 }
 
-fn rings(config: &Config) -> Finding {
+/// Whether the rings of all cores can be set up.
+pub fn rings(config: &Config) -> Finding {
     match set_up_rings(config) {
         Ok(()) => good("io_uring", format!("{} rings can be set up", 2 * config.shards)),
         Err(error) => {
@@ -134,7 +139,8 @@ fn ring_refused(error: &io::Error, disabled: &str) -> Finding {
     bad("io_uring", format!("a ring cannot be set up: {error}"), cure)
 }
 
-fn files(config: &Config) -> Finding {
+/// Whether the process may have as many files open as it needs.
+pub fn files(config: &Config) -> Finding {
     let limits = &config.limits;
     let (table, shards) = (u64::from(limits.connections_max), u64::from(config.shards));
     let needed = table.max(FILES_BESIDE + shards * u64::from(limits.handshakes_max));
@@ -154,10 +160,22 @@ fn files(config: &Config) -> Finding {
     )
 }
 
-/// Raises the soft limit of open files to the hard one.
-pub fn raise_open_files() -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+/// How many shards' rings fit into the limit of locked memory.
+pub fn lockable_shards() -> u64 {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let unlimited =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    let limit = getrlimit(Resource::Memlock).maximum.filter(|_| !unlimited);
+    limit.map_or(u64::MAX, |bytes| bytes / LOCKED_BYTES_PER_SHARD)
+}
+
+/// Raises what a process may raise by itself: the soft limits of open files and locked memory.
+pub fn raise_limits() -> io::Result<()> {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        setrlimit(resource, Rlimit { current: maximum, maximum })?;
+    }
+    Ok(())
 }
 
 fn memory_of(needed: u64, there: u64) -> Finding {

@@ -5,13 +5,13 @@ use crate::{
     config::Config,
     core_thread::{self, Parts, Shared},
     data_dir::{self, DataDir, DataDirError},
-    doorbell::Doorbell,
     driver::KernelDriverConfig,
     log_dirs,
     mesh::{self, MeshPorts},
     probe, watch,
 };
 use persistence::{RecoverError, Recovered};
+use ring::Doorbell;
 use shards::{CoreConfig, token};
 use std::{
     io,
@@ -109,13 +109,13 @@ pub struct RunningCore {
 /// Runs a server until it is told to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
     let begun = Instant::now();
+    probe::raise_limits().map_err(system("raise the limit of open files"))?;
     for check in probe::CHECKS {
         let finding = check(&config);
         if !finding.ok {
             return Err(ServerError::Host(finding.line()));
         }
     }
-    probe::raise_open_files().map_err(system("raise the limit of open files"))?;
     // From here on a signal stops in order.
     let signals = watch::Signals::install().map_err(system("listen for signals"))?;
     let data_dir = DataDir::open(&config.data_dir, probe::disk_bytes_needed(&config))?;

@@ -6,8 +6,7 @@
 //! ever needs to be cancelled: `shutdown` completes a poll.
 
 use crate::conn::{Conn, ConnTable, Socket, State};
-use crate::doorbell::Doorbell;
-use ring::{Completion, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
+use ring::{Completion, Doorbell, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
 use rustix::io::Errno;
 use shards::{ConnId, Event, Handle};
 use std::collections::VecDeque;
@@ -135,6 +134,7 @@ impl Sockets {
             && let Some(conn) = self.closed.pop_front()
         {
             handle(Event::Closed { conn });
+            self.conns.release(conn);
             left -= 1;
         }
         while left > 0
@@ -264,7 +264,9 @@ impl Sockets {
         if let Given::Accepted(fd) = completion.given {
             if self.listener.is_none()
                 || self.conns.count() >= self.config.connections_max
-                || self.conns.plain_count() >= self.config.handshakes_max
+                // The core refuses those above its limit with a word; this one only bounds plain
+                // descriptors.
+                || self.conns.plain_count() >= 2 * self.config.handshakes_max
             {
                 self.stats.refused += 1;
             } else {

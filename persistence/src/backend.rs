@@ -8,7 +8,8 @@ use wire::{BodyHash, DeviceId, OutboxId, Seq, UserId};
 /// writes and one for reads. A read sees every batch whose `write` returned.
 pub trait Backend: Send + Sync {
     /// Writes a batch and makes it durable. On an error any part may be there; the same batch is
-    /// written again.
+    /// written again. The batch's maps never move a row back: after a crash older records are
+    /// flushed again, and the one with a row's newest value may be retired by then.
     fn write(&self, batch: &Batch) -> Result<(), BackendError>;
     /// Reads one entity.
     fn load(&self, load: &Load) -> Result<Loaded, BackendError>;

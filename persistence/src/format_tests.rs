@@ -263,11 +263,12 @@ fn inbox() -> impl Strategy<Value = Record<'static>> {
 
 fn record() -> impl Strategy<Value = Record<'static>> {
     let user = || number().prop_filter_map("a user", UserId::new);
+    let device = any::<u32>().prop_map(DeviceId);
     prop_oneof![
         4 => message(),
         3 => inbox(),
-        1 => (user(), any::<u32>(), number())
-            .prop_map(|(user, device, acked)| Record::Cursor { user, device: DeviceId(device), acked }),
+        1 => (user(), device, number())
+            .prop_map(|(user, device, acked)| Record::Cursor { user, device, acked }),
         1 => (user(), number()).prop_map(|(user, epoch)| Record::Epoch { user, epoch }),
         1 => (number(), number())
             .prop_map(|(flushed, confirmed)| Record::Checkpoint { flushed, confirmed }),

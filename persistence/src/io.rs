@@ -30,8 +30,8 @@ pub enum IoOp {
         segment: u32,
     },
     /// Nothing of the older generations that this core took over is needed any more. When every
-    /// core has said so, they are deleted, oldest first, each generation at once (renamed, then
-    /// removed) and before any later `Retire` of the last core that said so. They are never
+    /// core has said so they are deleted, oldest first, each generation at once (renamed, then
+    /// removed): an opening that finds a part of one takes it for damaged. They are never
     /// recycled: writes of their dead process may still land.
     RetireOlder,
 }

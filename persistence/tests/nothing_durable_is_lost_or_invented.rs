@@ -22,6 +22,7 @@ fn run(seed: u64) {
     let cores = 1 + random.below(4) as u16;
     let first = config(random);
     let mut machine = Machine::open(BTreeMap::new(), cores, first);
+    machine.fills = random.one_in(2);
     let mut n = 0;
     for _ in 0..2 + random.below(5) {
         for _ in 0..random.below(400) {

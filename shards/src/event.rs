@@ -32,7 +32,8 @@ pub enum Event<'a> {
     },
     /// Bytes of a connection, cut anywhere. The answer says how many were taken; the driver keeps
     /// the rest, offers it again after `Effect::Receive`, and delivers nothing else of this
-    /// connection before.
+    /// connection before. Before `Event::Adopted` the core asks each time, also when all was taken:
+    /// so nothing is in flight when the connection moves.
     Received {
         /// Which connection.
         conn: ConnId,

@@ -163,7 +163,7 @@ impl Shard {
             }
             (Need::Conv(id), Loaded::Conversation(state)) => {
                 let mut conv = Conversation::new(state);
-                self.recovered.apply_conv(&self.log, id, &mut conv);
+                self.recovered.apply_conv(&self.log, &self.owed, id, &mut conv);
                 self.convs.loaded(id, conv)
             }
             (Need::Mark(user, conv), Loaded::Mark(seq)) => {

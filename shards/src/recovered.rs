@@ -117,14 +117,21 @@ impl Recovered {
         user.dirty_until = log.base();
     }
 
-    /// Adds to a conversation what the store may not have, and what is owed.
-    pub fn apply_conv(&self, log: &Log, key: ConvKey, conv: &mut Conversation) {
+    /// Adds to a conversation what the store may not have, and what it owes still: it may have
+    /// been here before, and some was confirmed then.
+    pub fn apply_conv(
+        &self,
+        log: &Log,
+        owed: &BTreeSet<Position>,
+        key: ConvKey,
+        conv: &mut Conversation,
+    ) {
         for &at in self.convs.get(&key).into_iter().flatten() {
             let Record::Message(record) = log.read(at) else {
                 unreachable!("a message stands there")
             };
             conv.apply(&record, log.base());
-            if owes(log, at, &record) {
+            if owed.contains(&at) {
                 let seq = record.conv_seq;
                 conv.owed.push_back(Owed { seq, at, end: log.base() });
             }

@@ -281,7 +281,7 @@ impl Shard {
             sessions: self.sessions.len() as u64,
             users: self.users.len() as u64,
             conversations: self.convs.len() as u64,
-            ..self.stats.clone()
+            ..self.stats
         }
     }
 }

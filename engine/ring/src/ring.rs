@@ -394,8 +394,8 @@ impl Ring {
                     Memory::Bytes(bytes) => Given::Bytes(bytes),
                 }
             }
-            // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
             Class::Accept if entry.result() >= 0 => {
+                // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
                 Given::Accepted(unsafe { OwnedFd::from_raw_fd(entry.result()) })
             }
             Class::Accept => Given::Nothing,

@@ -2,7 +2,6 @@
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
@@ -73,21 +72,6 @@ pub fn process_cpu_us() -> u64 {
 fn microseconds(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
-}
-
-/// Raises the limit of open descriptors to what is allowed, and says what it is now.
-pub fn raise_nofile() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
-        Err(_) => limit.current.unwrap_or(u64::MAX),
-    }
-}
-
-/// The limit of locked memory, in bytes.
-pub fn memlock() -> u64 {
-    getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod journal;
 mod keys;
 mod read;
 mod tables;
@@ -33,7 +34,10 @@ pub struct Embedded {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("the store {} is in use; stop the other server or choose another directory", path.display())]
+    #[error(
+        "the store {} is in use; stop the other server or choose another directory",
+        path.display()
+    )]
     InUse {
         /// The directory.
         path: PathBuf,

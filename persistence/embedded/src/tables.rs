@@ -1,6 +1,7 @@
 //! The tables and how the library keeps them.
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use crate::journal::open_with_repair;
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 use std::path::Path;
 
 /// A table's rows are written out when they take this much memory.
@@ -25,11 +26,18 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Opens the tables in a directory, or makes them.
     pub fn open(path: &Path, cache_bytes: u64) -> fjall::Result<Tables> {
+        open_with_repair(path, || Tables::open_sound(path, cache_bytes))
+    }
+
+    fn open_sound(path: &Path, cache_bytes: u64) -> fjall::Result<Tables> {
         let database = Database::builder(path)
             .cache_size(cache_bytes)
             .worker_threads(WORKER_THREADS)
             .max_journaling_size(JOURNAL_BYTES_MAX)
+            // Bodies may be encrypted, and the journal is short-lived.
+            .journal_compression(CompressionType::None)
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(TABLE_BUFFER_BYTES);
         Ok(Tables {

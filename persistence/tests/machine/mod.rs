@@ -120,6 +120,10 @@ pub struct Machine {
     pub found: Vec<Record<'static>>,
     /// Logs of earlier generations that are on the disk.
     pub old: BTreeMap<(u64, u16), OldLog>,
+    /// No record that was found has a higher time.
+    pub floor_us: u64,
+    /// The device is full now and then.
+    pub fills: bool,
     /// Writes of dead processes that may still land.
     pub late: Vec<(u64, u16, IoOp)>,
 }
@@ -204,7 +208,8 @@ impl Machine {
         let cores = (0..cores).map(start).collect();
         let generation = recovered.generation();
         let (old, late) = (BTreeMap::new(), vec![]);
-        Machine { disk, generation, cores, config, found, old, late }
+        let floor_us = recovered.deal(0, 1).floor_us();
+        Machine { disk, generation, cores, config, found, old, floor_us, fills: false, late }
     }
 
     /// Appends a record to a core's log.
@@ -258,7 +263,7 @@ impl Machine {
                     _ => zeros(),
                 };
                 let told = &mut self.cores[core];
-                if random.one_in(4) {
+                if self.fills && random.one_in(4) {
                     assert!(!told.log.complete(IoDone::Full { segment }));
                     assert!(told.log.device_full());
                 } else {
@@ -296,10 +301,8 @@ impl Machine {
         let told = &mut self.cores[core];
         let from = told.log.start_of_tail();
         let places: Vec<Position> = all(&told.log, from).iter().map(|(at, _)| *at).collect();
-        if places.is_empty() {
-            return;
-        }
-        let before = places[random.below(places.len())];
+        let durable = told.log.durable();
+        let before = *places.get(random.below(places.len() + 1)).unwrap_or(&durable);
         told.log.retire(before);
         told.retired = before;
         let left: Vec<Position> = all(&told.log, from).iter().map(|(at, _)| *at).collect();
@@ -339,7 +342,11 @@ impl Machine {
         }
         let mut next = Machine::open(self.disk, cores, config);
         next.check_found(&self.old, header_durable.then_some(self.found));
-        (next.old, next.late) = (self.old, self.late);
+        let durable = self.old.values().flat_map(|log| &log.records[..log.durable]);
+        let newest = durable.filter_map(Record::time_us).max();
+        let floor_us = if header_durable { self.floor_us } else { 0 };
+        assert!(next.floor_us >= floor_us.max(newest.unwrap_or(0)), "time does not go back");
+        (next.old, next.fills, next.late) = (self.old, self.fills, self.late);
         next
     }
 

@@ -29,7 +29,7 @@ pub struct Device {
     pub id: DeviceId,
     /// The person lets it connect.
     pub online: bool,
-    /// It saw CAUGHT_UP since this was cleared.
+    /// It saw CAUGHT_UP since its program started.
     pub caught_up: bool,
     /// Gone for ever.
     pub retired: bool,
@@ -269,9 +269,9 @@ impl Device {
     }
 
     fn settle(&mut self, id: SendId, conv_seq: Seq, void: bool, facts: &mut Vec<Fact>) {
-        let (device, sender, conv) = (self.index, self.user, self.key(id.conv));
+        let (sender, conv) = (self.user, self.key(id.conv));
         let hash = self.storage.bodies[&id];
-        facts.push(Fact::Settled { device, sender, conv, conv_seq, hash, void });
+        facts.push(Fact::Settled { sender, conv, conv_seq, hash, void });
     }
 
     fn connect(&mut self, around: &mut Surroundings<'_>) {

@@ -177,7 +177,7 @@ impl Disk {
                     self.meet_fate(now, log, segment, offset as usize, bytes)
                 }
                 IoOp::Prepare { segment } if self.rng.chance(500) => self.prepare(log, segment),
-                // All cores are done with the older generations, and some files are deleted.
+                // All cores are done with the older generations, and some of those are deleted.
                 IoOp::RetireOlder => {
                     self.older_done[pending.core as usize] = true;
                     if self.older_done.iter().all(|done| *done) {
@@ -190,12 +190,16 @@ impl Disk {
         self.pool.clear();
     }
 
+    /// Generations go oldest first, each at once: they are renamed before they are removed.
     fn delete_some_older(&mut self) {
-        for ((generation, _), segments) in &mut self.logs {
-            if *generation < self.generation {
-                segments.retain(|_, _| self.rng.chance(500));
+        let mut keep_from = 0;
+        for generation in self.logs.keys().map(|(generation, _)| *generation).collect::<Vec<_>>() {
+            if generation >= self.generation || self.rng.chance(500) {
+                break;
             }
+            keep_from = generation + 1;
         }
+        self.logs.retain(|(generation, _), _| *generation >= keep_from);
     }
 
     fn meet_fate(&mut self, now: u64, log: LogName, segment: u32, offset: usize, bytes: Bytes) {
@@ -231,7 +235,6 @@ impl Disk {
             }
         }
     }
-
 }
 
 #[cfg(test)]

@@ -106,8 +106,6 @@ pub enum Fact {
     },
     /// A device shows a message as settled.
     Settled {
-        /// Which device.
-        device: DeviceIndex,
         /// Who sent it.
         sender: UserId,
         /// Where it says that the message stands.
@@ -143,6 +141,6 @@ pub struct End {
     pub unsettled: Vec<(DeviceIndex, BodyHash)>,
     /// Devices whose storage is the one that they began with.
     pub intact: Vec<DeviceIndex>,
-    /// Virtual microseconds from the start of calm to rest; `None` if rest never came.
-    pub rest_us: Option<u64>,
+    /// Who did not come to rest in time, and why.
+    pub restless: Vec<String>,
 }

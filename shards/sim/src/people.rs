@@ -7,7 +7,9 @@ use wire::{DeviceId, UserId};
 /// A device stops composing at this many unsettled messages: its person waits.
 const UNSETTLED_MAX: usize = 40;
 /// Device names of one user, the last reader not counted: below `Limits::devices_max`.
-const DEVICES_MAX: u32 = 12;
+const DEVICES_MAX: u32 = 15;
+/// Devices that are lost in one run.
+const LOST_MAX: u64 = 4;
 /// Copies of devices in one run.
 const COPIES_MAX: u64 = 4;
 
@@ -20,6 +22,7 @@ pub struct People {
     names: BTreeMap<UserId, u32>,
     backups: BTreeMap<DeviceIndex, Storage>,
     copies: u64,
+    lost: u64,
 }
 
 impl People {
@@ -27,7 +30,7 @@ impl People {
     pub fn new(rng: Rng, world: &World) -> People {
         let users = world.plan.users.iter().zip(&world.plan.devices);
         let names = users.map(|(user, devices)| (*user, *devices as u32)).collect();
-        People { next_at: 0, rng, next_body: 0, names, backups: BTreeMap::new(), copies: 0 }
+        People { next_at: 0, rng, next_body: 0, names, backups: BTreeMap::new(), copies: 0, lost: 0 }
     }
 
     /// Somebody does something.
@@ -49,21 +52,23 @@ impl People {
             }
             925..950 => device.crash(now, &mut world.outside.network),
             950..980 => device.ask_to_connect(now),
-            980..985 => self.replace(world, index),
+            980..985 if self.lost < LOST_MAX => {
+                self.lost += 1;
+                self.replace(world, index);
+            }
             985..990 => {
                 self.backups.insert(index, device.copy_storage());
             }
             _ if world.plan.copies && self.copies < COPIES_MAX => self.copy(world, index),
             _ => {}
         }
-        self.tend(world);
-        let index = DeviceIndex(index.0);
+        self.tend(world)?;
         if world.devices[index.0].retired { Ok(()) } else { world.step_device(index) }
     }
 
     /// What people do about what they see, also in calm: they give up what is refused for good,
     /// and register a device anew that the server will not take another outbox of.
-    pub fn tend(&mut self, world: &mut World) {
+    pub fn tend(&mut self, world: &mut World) -> Result<(), String> {
         for index in 0..world.devices.len() {
             let device = &mut world.devices[index];
             if device.retired {
@@ -73,12 +78,16 @@ impl People {
                 self.replace(world, DeviceIndex(index));
                 continue;
             }
-            for (id, _, refused) in device.unsettled() {
-                if refused {
-                    device.give_up(id);
-                }
+            let refused = device.unsettled().into_iter().filter(|(_, _, refused)| *refused);
+            let refused = refused.map(|(id, ..)| id).collect::<Vec<_>>();
+            for id in &refused {
+                device.give_up(*id);
+            }
+            if !refused.is_empty() {
+                world.step_device(DeviceIndex(index))?;
             }
         }
+        Ok(())
     }
 
     fn write(&mut self, world: &mut World, index: DeviceIndex) {
@@ -124,11 +133,11 @@ impl People {
     /// The storage is lost: the device is registered under a new name.
     fn replace(&mut self, world: &mut World, index: DeviceIndex) {
         let user = world.devices[index.0].user;
+        world.retire(index);
         let names = self.names.entry(user).or_default();
         if *names < DEVICES_MAX {
             *names += 1;
             let id = DeviceId(*names);
-            retire(world, index);
             world.register(user, id, Storage::default());
         }
     }
@@ -139,7 +148,7 @@ impl People {
         let (user, id) = (world.devices[index.0].user, world.devices[index.0].id);
         match self.backups.remove(&index) {
             Some(backup) => {
-                retire(world, index);
+                world.retire(index);
                 world.register(user, id, backup);
             }
             None => {
@@ -148,10 +157,4 @@ impl People {
             }
         }
     }
-}
-
-fn retire(world: &mut World, index: DeviceIndex) {
-    let now = world.now();
-    world.devices[index.0].crash(now, &mut world.outside.network);
-    world.devices[index.0].retired = true;
 }

@@ -34,8 +34,11 @@ impl Plan {
     pub fn draw(rng: &mut Rng) -> Plan {
         let users = (0..rng.between(2, 6)).map(|_| user(rng)).collect::<Vec<_>>();
         let absent = (0..rng.below(12)).map(|_| user(rng)).collect();
+        let mut limits = limits(rng);
+        // A user with a session stays in memory; two more can come and go.
+        limits.users_max = limits.users_max.max(users.len() as u32 + 2);
         Plan {
-            limits: limits(rng),
+            limits,
             cores: rng.between(1, 4) as u16,
             devices: users.iter().map(|_| rng.between(1, 3)).collect(),
             users,

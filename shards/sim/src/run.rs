@@ -2,7 +2,7 @@
 
 use crate::{
     device::Storage,
-    fact::{DeviceIndex, End},
+    fact::{DeviceIndex, End, Entry},
     mischief::Mischief,
     people::People,
     plan::Plan,
@@ -83,10 +83,10 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     let mut mischief = Mischief::new(rng.fork());
     chaos(world, &mut people, &mut mischief)?;
     mischief.end(world);
-    let rest_us = calm(world, &mut people)?;
+    let rested = calm(world, &mut people)?;
     let mut end = gather(world);
-    end.rest_us = rest_us;
-    if rest_us.is_some() {
+    end.restless = if rested { Vec::new() } else { restless(world) };
+    if rested {
         // What is read last must not depend on anything that only memory holds.
         if rng.chance(500) {
             world.crash();
@@ -116,14 +116,13 @@ fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Res
     }
 }
 
-/// Nobody writes, everybody connects; the time until rest, or `None` if it does not come.
-fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
+/// Nobody writes, everybody connects; whether rest comes in time.
+fn calm(world: &mut World, people: &mut People) -> Result<bool, String> {
     let began = world.now();
     let mut rest_since = None;
     let mut next_look = began;
     for device in &mut world.devices {
         device.online = true;
-        device.caught_up = false;
     }
     while world.now() < began + CALM_MAX_US {
         world.step(next_look)?;
@@ -131,12 +130,12 @@ fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
             continue;
         }
         next_look = world.now() + 100_000;
-        people.tend(world);
+        people.tend(world)?;
         let behind = behind(world);
         if behind.is_empty() {
             let since = *rest_since.get_or_insert(world.now());
             if world.now() >= since + REST_US {
-                return Ok(Some(since - began));
+                return Ok(true);
             }
         } else {
             rest_since = None;
@@ -146,7 +145,26 @@ fn calm(world: &mut World, people: &mut People) -> Result<Option<u64>, String> {
             world.devices[index.0].ask_to_connect(now);
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// For the report: who is not at rest, and why.
+fn restless(world: &World) -> Vec<String> {
+    let behind = behind(world).into_iter().map(|index| &world.devices[index.0]);
+    let told = behind.map(|device| {
+        let unsettled = device.unsettled();
+        format!(
+            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}",
+            device.index,
+            device.user,
+            device.link(),
+            device.caught_up,
+            device.position(),
+            unsettled.len(),
+            unsettled.first()
+        )
+    });
+    told.collect()
 }
 
 /// Living devices that lack an entry which another device of their user has, or that still have
@@ -175,26 +193,23 @@ fn gather(world: &World) -> End {
     end
 }
 
-/// A new device of every user reads its inbox from the start.
-fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<crate::fact::Entry>>, String> {
-    let began = world.now();
+/// A new device of every user, one after the other, reads its inbox from the start.
+fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<Entry>>, String> {
     let users = world.plan.users.iter().chain(&world.plan.absent).copied().collect::<Vec<_>>();
-    let mut readers = Vec::new();
-    for user in users {
-        readers.push(world.register(user, READER, Storage::default()));
-    }
-    let mut next_look = began;
-    while !readers.iter().all(|reader| world.devices[reader.0].caught_up) {
-        if world.now() > began + CALM_MAX_US {
-            return Err("a last reader never caught up".into());
-        }
-        next_look = next_look.max(world.now() + 50_000);
-        world.step(next_look)?;
-    }
     let mut inboxes = BTreeMap::new();
-    for reader in readers {
-        let device = &world.devices[reader.0];
-        inboxes.insert(device.user, world.entries_of(reader));
+    for user in users {
+        let reader = world.register(user, READER, Storage::default());
+        let began = world.now();
+        let mut next_look = began;
+        while !world.devices[reader.0].caught_up {
+            if world.now() > began + CALM_MAX_US {
+                return Err(format!("the last reader of {user:?} never caught up"));
+            }
+            next_look = next_look.max(world.now() + 50_000);
+            world.step(next_look)?;
+        }
+        inboxes.insert(user, world.entries_of(reader));
+        world.retire(reader);
     }
     Ok(inboxes)
 }

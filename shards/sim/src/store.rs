@@ -1,4 +1,5 @@
-//! The tables of a backend, in memory: rows are overwritten by whatever is written last.
+//! The tables of a backend, in memory. Numbers only grow: older records are flushed again after a
+//! crash, when the record with the newest value may have been retired already.
 
 use persistence::{
     Batch, ConvKey, ConvState, Entry, EntryKind, Load, Loaded, MessageRow, OutboxState, Scan,
@@ -27,13 +28,15 @@ impl Store {
     /// Writes those rows of a batch for which `keep` says so: all of them, or what a failed write
     /// left behind.
     pub fn write(&mut self, batch: &Batch, mut keep: impl FnMut() -> bool) {
-        fn put<K: Ord + Clone, V: Clone>(
+        fn grow<K: Ord + Clone, V: Ord + Copy>(
             table: &mut BTreeMap<K, V>,
             rows: &BTreeMap<K, V>,
             keep: &mut impl FnMut() -> bool,
         ) {
-            let kept = rows.iter().filter(|_| keep());
-            table.extend(kept.map(|(key, value)| (key.clone(), value.clone())));
+            for (key, value) in rows.iter().filter(|_| keep()) {
+                let row = table.entry(key.clone()).or_insert(*value);
+                *row = (*row).max(*value);
+            }
         }
         for row in batch.messages.iter().filter(|_| keep()) {
             self.messages.insert((row.conv, row.conv_seq), row.clone());
@@ -41,13 +44,13 @@ impl Store {
         for (user, entry) in batch.entries.iter().filter(|_| keep()) {
             self.entries.insert((*user, entry.inbox_seq), entry.clone());
         }
-        put(&mut self.conversations, &batch.conversations, &mut keep);
-        put(&mut self.outboxes, &batch.outboxes, &mut keep);
-        put(&mut self.outbox_devices, &batch.outbox_devices, &mut keep);
-        put(&mut self.heads, &batch.heads, &mut keep);
-        put(&mut self.epochs, &batch.epochs, &mut keep);
-        put(&mut self.marks, &batch.marks, &mut keep);
-        put(&mut self.cursors, &batch.cursors, &mut keep);
+        grow(&mut self.conversations, &batch.conversations, &mut keep);
+        grow(&mut self.outboxes, &batch.outboxes, &mut keep);
+        grow(&mut self.outbox_devices, &batch.outbox_devices, &mut keep);
+        grow(&mut self.heads, &batch.heads, &mut keep);
+        grow(&mut self.epochs, &batch.epochs, &mut keep);
+        grow(&mut self.marks, &batch.marks, &mut keep);
+        grow(&mut self.cursors, &batch.cursors, &mut keep);
     }
 
     /// Reads one entity.

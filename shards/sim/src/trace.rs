@@ -75,7 +75,7 @@ impl Trace {
         self.write_fmt(line).expect("a hash takes everything");
         if self.verbose {
             let mut text = line.to_string();
-            if let Some((cut, _)) = text.char_indices().nth(400) {
+            if let Some((cut, _)) = text.char_indices().nth(40_000) {
                 text.truncate(cut);
             }
             println!("{at:>12} core {core} {text}");

@@ -112,6 +112,13 @@ impl World {
         index
     }
 
+    /// A device is gone for ever.
+    pub fn retire(&mut self, index: DeviceIndex) {
+        let now = self.now();
+        self.devices[index.0].crash(now, &mut self.outside.network);
+        self.devices[index.0].retired = true;
+    }
+
     /// When something happens next.
     pub fn next_at(&self) -> u64 {
         let cells = (0..self.cells.len()).map(|index| self.cell_next_at(index));

@@ -28,6 +28,8 @@ impl Shard {
         let taken = self.input(conn, bytes);
         if taken < bytes.len() {
             self.pause(conn);
+        } else if self.sessions.get(conn).is_some_and(|s| matches!(s.state, State::Hello)) {
+            self.effects.push_back(Effect::Receive { conn });
         }
         Taken(taken)
     }

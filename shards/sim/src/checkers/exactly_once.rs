@@ -50,7 +50,7 @@ impl Checker for ExactlyOnce {
             }
             Fact::Promised { ref placed } => self.place(placed),
             Fact::Received { ref entry, .. } => self.place(&entry.placed),
-            Fact::Settled { sender, conv, conv_seq, hash, void, .. } => {
+            Fact::Settled { sender, conv, conv_seq, hash, void } => {
                 self.settled.push((sender, conv, conv_seq, hash, void));
                 Ok(())
             }

@@ -22,12 +22,13 @@ pub trait Checker {
 /// All of them.
 pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
+        // First: without rest there was no last reading.
+        Box::new(liveness::Liveness),
         Box::new(order::Order::default()),
         Box::new(durability::Durability::default()),
         Box::new(exactly_once::ExactlyOnce::default()),
         Box::new(sessions::Sessions::default()),
         Box::new(time::Time::default()),
-        Box::new(liveness::Liveness),
     ]
 }
 

@@ -5,9 +5,9 @@
 //! the two steps on both sides, so at least one of them sees the other's: either the core finds the
 //! work, or the other one signals its eventfd, which ends the core's sleep whenever it begins.
 
+use crate::sys::EventFd;
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-use ring::sys::EventFd;
 use std::io;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -21,13 +21,15 @@ impl SleepFlag {
         SleepFlag(AtomicBool::new(false))
     }
 
+    // The flag is only ever exchanged, never stored: so all writes have one order, in which a late
+    // exchange of a waker cannot undo a later arming.
     fn arm(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     fn disarm(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.swap(false, Ordering::Relaxed);
     }
 
     /// After publishing work: whether the core must be woken, by the caller alone.
@@ -106,7 +108,11 @@ mod loom_tests {
     }
 
     fn check(senders: usize, sends: usize) {
-        loom::model(move || {
+        let mut model = loom::model::Builder::new();
+        // All executions with so many switches at arbitrary places; without a bound three threads
+        // take hours.
+        model.preemption_bound = Some(3);
+        model.check(move || {
             let shared = Arc::new(Shared {
                 flag: SleepFlag::new(),
                 eventfd: Notify::new(),

@@ -1,0 +1,219 @@
+//! A server and chat programs as children, the latter in pseudo-terminals.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ROWS: NonZero<u16> = NonZero::new(70).expect("not 0");
+const COLUMNS: NonZero<u16> = NonZero::new(100).expect("not 0");
+
+/// An empty directory for this test.
+pub fn dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("ringmail-chat-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a temporary directory");
+    dir
+}
+
+/// The server's program, built if need be.
+fn server_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let chat = Path::new(env!("CARGO_BIN_EXE_ringmail-chat"));
+        let (target, profile) = (chat.parent().unwrap().parent().unwrap(), chat.parent().unwrap());
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "ringmail-engine", "--bin", "ringmail"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(target);
+        assert!(build.status().expect("cargo runs").success(), "the server builds");
+        profile.join("ringmail")
+    })
+}
+
+pub struct Server {
+    pub address: String,
+    data: PathBuf,
+    child: Child,
+}
+
+impl Server {
+    pub fn start(dir: &Path) -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("bound").to_string();
+        drop(free);
+        let data = dir.join("data");
+        let child = Server::spawn(&address, &data);
+        Server { address, data, child }
+    }
+
+    fn spawn(address: &str, data: &Path) -> Child {
+        let mut server = Command::new(server_program());
+        server.arg("--data-dir").arg(data).args(["--listen", address, "--shards", "1"]);
+        server.args(["--pin", "false"]).stdout(Stdio::null());
+        let mut child = server.spawn().expect("the server starts");
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let ended = child.try_wait().expect("own child");
+            assert!(ended.is_none(), "the server ended: {ended:?}");
+            assert!(started.elapsed() < PATIENCE, "the server does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        child
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("own child");
+        self.child.wait().expect("own child");
+    }
+
+    pub fn restart(&mut self) {
+        self.child = Server::spawn(&self.address, &self.data);
+    }
+
+    pub fn token(&self, user: u64) -> String {
+        let mut mint = Command::new(server_program());
+        mint.args(["token", "--user", &user.to_string()]).arg("--data-dir").arg(&self.data);
+        let output = mint.output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a token").trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A chat program in a terminal of its own.
+pub struct Chat {
+    child: Child,
+    keys: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl Chat {
+    pub fn start(server: &Server, dir: &Path, user: u64, to: u64) -> Chat {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&master).expect("own terminal");
+        unlockpt(&master).expect("own terminal");
+        let size =
+            Winsize { ws_row: ROWS.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("own terminal");
+        let name = ptsname(&master, Vec::new()).expect("own terminal");
+        let slave = || {
+            let path = name.to_str().expect("a path");
+            let slave = OpenOptions::new().read(true).write(true).open(path);
+            Stdio::from(slave.expect("the terminal opens"))
+        };
+        // The terminal must be the program's own, not the one that the test was started from.
+        let child = Command::new("setsid")
+            .args(["--ctty", env!("CARGO_BIN_EXE_ringmail-chat")])
+            .args(["--server", &server.address, "--token", &server.token(user)])
+            .args(["--to", &to.to_string(), "--journal"])
+            .arg(dir.join(format!("chat-{user}")))
+            .env("TERM", "xterm-256color")
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .expect("setsid is installed");
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)));
+        let keys = File::from(master);
+        let (mut output, shown) = (keys.try_clone().expect("a descriptor"), screen.clone());
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                shown.lock().expect("no panic").process(&buffer[..count]);
+            }
+        });
+        let mut chat = Chat { child, keys, screen };
+        chat.sees("/giveup /quit");
+        chat
+    }
+
+    /// Types a line.
+    pub fn say(&mut self, line: &str) {
+        write!(self.keys, "{line}\r").expect("the terminal takes it");
+    }
+
+    pub fn sees(&mut self, text: &str) {
+        self.sees_within(text, PATIENCE);
+    }
+
+    pub fn sees_within(&mut self, text: &str, patience: Duration) {
+        let started = Instant::now();
+        while !self.contents().contains(text) {
+            assert!(started.elapsed() < patience, "no {text:?} in\n{}", self.contents());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn contents(&self) -> String {
+        self.screen.lock().expect("no panic").screen().contents()
+    }
+
+    /// The lines of the conversation that is shown.
+    pub fn conversation(&self) -> Vec<String> {
+        let contents = self.contents();
+        let right = contents.lines().filter_map(|line| line.split_once('│'));
+        let lines = right.map(|(_, line)| line.trim_end().to_owned());
+        lines.filter(|line| !line.is_empty()).collect()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("own child");
+        self.child.wait().expect("own child");
+    }
+
+    /// The program ends by itself, in order.
+    pub fn ended(mut self) {
+        assert!(self.child.wait().expect("own child").success());
+    }
+
+    /// What a program without input or terminal says on its way out.
+    pub fn plain(server: &str, token: &str, journal: &Path) -> String {
+        let mut chat = Command::new(env!("CARGO_BIN_EXE_ringmail-chat"))
+            .args(["--plain", "--server", server, "--token", token, "--journal"])
+            .arg(journal)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // Until it is online, or has ended.
+        let (mut said, mut out) = (Vec::new(), chat.stdout.take().expect("piped"));
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&said).contains("! online") {
+            match out.read(&mut byte) {
+                Ok(1) => said.push(byte[0]),
+                _ => break,
+            }
+        }
+        drop(chat.stdin.take());
+        let output = chat.wait_with_output().expect("own child");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+impl Drop for Chat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
