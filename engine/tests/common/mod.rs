@@ -145,14 +145,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The flags of an open file whose path ends so, of a process.
-pub fn open_flags(pid: u32, path_ends: &str) -> Vec<i32> {
+/// The flags of a process's open files whose path contains this.
+pub fn open_flags(pid: u32, path: &str) -> Vec<i32> {
     let fds = Path::new("/proc").join(pid.to_string()).join("fd");
     let mut flags = Vec::new();
     for entry in fs::read_dir(&fds).unwrap() {
         let fd = entry.unwrap();
         let target = fs::read_link(fd.path()).unwrap_or_default();
-        if target.to_string_lossy().ends_with(path_ends) {
+        if target.to_string_lossy().contains(path) {
             let info = fs::read_to_string(fds.with_file_name("fdinfo").join(fd.file_name()));
             let info = info.unwrap_or_default();
             let line = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or("0");
