@@ -54,7 +54,9 @@ impl Client {
         let frame = decode_server(content)?;
         if self.connection.stage != Stage::Attached {
             return match frame {
-                ServerFrame::Welcome(welcome) if self.connection.stage == Stage::Welcome => self.welcome(&welcome),
+                ServerFrame::Welcome(welcome) if self.connection.stage == Stage::Welcome => {
+                    self.welcome(&welcome)
+                }
                 ServerFrame::Close(close) => {
                     self.closed(&close);
                     Ok(())
