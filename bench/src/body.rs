@@ -19,7 +19,7 @@ pub struct Stamp {
 impl Stamp {
     /// Appends a body of this many bytes (at least 16, a multiple of 8).
     pub fn put(&self, out: &mut Vec<u8>, bytes: usize) {
-        assert!(bytes >= STAMP_BYTES && bytes % 8 == 0);
+        assert!(bytes >= STAMP_BYTES && bytes.is_multiple_of(8));
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.sender.to_le_bytes());
         out.extend_from_slice(&self.receiver.to_le_bytes());

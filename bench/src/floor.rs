@@ -5,6 +5,7 @@
 
 use crate::body::CHAT_BYTES;
 use crate::floor_wire::{Cutter, HEAD_BYTES, Head, Kind};
+use crate::process;
 use bytes::{Buf, Bytes, BytesMut};
 use ring::sys::EventFd;
 use ring::{Completion, Given, RecvBuffer, Ring, RingConfig, RingMode, Target, Token, Wait};
@@ -69,7 +70,7 @@ struct Log {
 
 /// Serves until the process is killed. Prints one JSON line when it is ready.
 pub fn serve(dir: &Path, connections_max: u32) -> io::Result<()> {
-    ring::sys::raise_nofile();
+    process::raise_open_files()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     rustix::net::listen(&listener, 4096)?;

@@ -3,6 +3,7 @@
 
 use crate::body::Stamp;
 use crate::ledger::{Ledger, Stream};
+use crate::process;
 use crate::speak::{Heard, Speak};
 use crate::watch::{Reading, Watch};
 use hdrhistogram::Histogram;
@@ -129,7 +130,9 @@ struct Phase {
 
 impl Phase {
     fn new(load: Option<Load>, start_ns: u64) -> Phase {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        // 1 ns to a minute, three digits.
+        let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        let histogram = || new().expect("bounds that are allowed");
         Phase {
             load,
             window: (u64::MAX, u64::MAX),
@@ -150,8 +153,8 @@ impl Phase {
 impl<S: Speak> Generator<S> {
     /// Connects and attaches the users 0 … `users - 1`, an even number; 2k and 2k + 1 are a pair.
     pub fn connect(speak: S, users: u32, server: SocketAddr) -> Result<Self, GeneratorError> {
-        assert!(users > 0 && users % 2 == 0);
-        ring::sys::raise_nofile();
+        assert!(users > 0 && users.is_multiple_of(2));
+        process::raise_open_files()?;
         let ring = Ring::new(&RingConfig {
             entries: 4096,
             completions: 65_536,

@@ -122,7 +122,8 @@ impl<'a> Run<'a> {
                 self.launch.shards = 1 + self.random.below(3) as u16;
             }
             let server = self.launch.start()?;
-            let early = self.kills % EARLY_EVERY == EARLY_EVERY - 1;
+            // One that got ready sooner than usual makes the next kill an early one.
+            let early = self.early_kills < (self.kills + 1) / EARLY_EVERY;
             let server = if early { self.run_early(server)? } else { self.run_ready(server)? };
             server.kill();
             self.kills += 1;
@@ -141,9 +142,9 @@ impl<'a> Run<'a> {
         Some(Habits { depth: self.args.depth as usize, body_bytes: CHAT_BYTES })
     }
 
-    /// Lets the server start for a random part of the time that it usually needs.
+    /// Lets the server start for a random part of the time that it needed when it was fast.
     fn run_early(&mut self, mut server: Running) -> Result<Running, KillError> {
-        let usual_us = 1_000 * self.ready_ms.iter().rev().take(5).max().copied().unwrap_or(20);
+        let usual_us = 1_000 * self.ready_ms.iter().rev().take(20).min().copied().unwrap_or(20);
         let length = Duration::from_micros(self.random.below(usual_us));
         let habits = self.habits();
         self.crowd.run(self.launch.address, habits, length, |_| false);

@@ -1,7 +1,15 @@
 //! What the kernel tells of processes, sockets and disks.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::{fs, io};
+
+/// Raises this process's limit of open files to what is allowed.
+pub fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    Ok(setrlimit(Resource::Nofile, raised)?)
+}
 
 fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("cannot read {what}"))

@@ -2,11 +2,11 @@
 
 use crate::body::{CHAT_BYTES, Stamp};
 use crate::floor_wire::{Cutter, Head, Kind};
-use std::collections::VecDeque;
-use wire::{
-    Ack, Answer, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId, Send, SendKey, Seq,
-    ServerFrame,
+use client::wire::{
+    self, Ack, Answer, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId, Send,
+    SendKey, Seq, ServerFrame,
 };
+use std::collections::VecDeque;
 
 /// Entries that may wait for an ACK where none is due for each message.
 const ACK_ENTRIES_MAX: u64 = 32;

@@ -313,19 +313,16 @@ fn report_costs<S: Speak>(report: &mut Report, side: &Side<S>, prefix: &str) {
         report.set_rounded(format!("{prefix}device_bytes_per_delivered"), bytes);
     }
     let (Some(before), Some(after)) = (&before.stats, &after.stats) else { return };
-    // The counters are up to a second older than the phase; the load was the same then.
+    // The counters are up to a second older than the phase, so they are set against their own.
     let grown = |name| Some(counter(after, name)?.checked_sub(counter(before, name)?)? as f64);
-    let seconds = grown("unix_us").unwrap_or(0.0) / 1e6;
-    let delivered = seconds * closed.delivered_per_s;
-    let costs = [
-        ("enters", "ring_enters_per_delivered"),
-        ("log_bytes", "log_bytes_per_delivered"),
-        ("turns", "turns_per_delivered"),
-        ("log_writes", "log_writes_per_delivered"),
-    ];
-    for (name, key) in costs {
-        if let Some(grown) = grown(name).filter(|_| delivered > 0.0) {
-            report.set(format!("{prefix}{key}"), (grown / delivered * 1e5).round() / 1e5);
+    let Some(messages) = grown("messages").filter(|&messages| messages > 0.0) else { return };
+    for (name, key) in [
+        ("enters", "ring_enters_per_message"),
+        ("sleeps", "sleeps_per_message"),
+        ("log_bytes", "log_bytes_per_message"),
+    ] {
+        if let Some(grown) = grown(name) {
+            report.set(format!("{prefix}{key}"), (grown / messages * 1e5).round() / 1e5);
         }
     }
 }

@@ -140,7 +140,7 @@ fn sample(
     groups: u32,
 ) -> Result<(), Box<dyn Error>> {
     rss.push(process::rss_bytes(server.pid())?);
-    if (group + 1) % (groups / 10).max(1) == 0 {
+    if (group + 1).is_multiple_of((groups / 10).max(1)) {
         progress(&format!(
             "{} users {what}, {} MiB",
             (group + 1) * GROUP,

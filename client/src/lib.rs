@@ -31,6 +31,8 @@ pub use journal_file::{Device, OpenError};
 pub use queue::{Pending, SendId};
 pub use ranges::Ranges;
 pub use state::{Kind, Message};
+/// The protocol itself, for programs that speak it without the core.
+pub use wire;
 pub use wire::{
     BODY_BYTES_MAX, BodyHash, CloseCode, Conv, DeviceId, OutboxId, RefusalCode, Retry, Seq, UserId,
     body_hash,
