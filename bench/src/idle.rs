@@ -16,7 +16,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 pub struct IdleArgs {
     /// Attached connections; a tenth of them is attached first and not counted
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=16_000))]
+    #[arg(long, default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=16_000))]
     connections: u32,
     /// Where the server keeps its data during the run
     #[arg(long, value_name = "DIR")]

@@ -295,7 +295,7 @@ fn check_floor(report: &mut Report, args: &ChatArgs, floor: &Side<Floor>) {
         if (pairs, depth) == (args.pairs, args.depth) && reached < FLOOR_PART * known {
             report.invalidate(format!(
                 "the floor reached {reached:.0} messages per CPU-second, below 80 % of the known \
-                 {known:.0}: something else used the machine"
+                 {known:.0}: the machine was busy or is another one"
             ));
         }
     }

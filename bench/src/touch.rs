@@ -27,7 +27,8 @@ const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct TouchArgs {
     /// Users, in groups of 200
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2_000..=2_000_000))]
+    #[arg(long, default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(2_000..=2_000_000))]
     users: u32,
     /// Where the server keeps its data during the run
     #[arg(long, value_name = "DIR")]

@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "shards",
         unit: "threads",
-        meaning: "cores, one pinned thread each; 0: as many as processors, memory and locked memory allow",
+        meaning: "cores, one pinned thread each; 0: as many as processors and memory allow",
         cost: "all limits.* count once per shard; may change between starts",
         get: |config| config.shards.to_string(),
         set: |config, text| {

@@ -10,6 +10,8 @@ use wire::planted::{Bug, active};
 
 /// Records that one turn turns into rows: some 100 µs.
 const RECORDS_PER_TURN: usize = 256;
+/// A batch gathers no longer than this while older generations are held.
+const OLDER_FLUSH_US: u64 = 50_000;
 /// A batch that failed is written again after this long.
 const RETRY_US: u64 = 200_000;
 /// Checkpoints that the log keeps behind the newest: a store that lied about its last batches is
@@ -97,7 +99,7 @@ impl Shard {
     /// Turns some durable records into rows, and writes the batch when it is due.
     pub(crate) fn flush_step(&mut self) {
         let limits = &self.config.limits;
-        let (batch_bytes, flush_us) = (limits.batch_bytes as usize, limits.flush_ms * 1_000);
+        let (batch_bytes, flush_us) = (limits.batch_bytes as usize, self.flush_us());
         let (log, flush, place) = (&self.log, &mut self.flush, self.place);
         for _ in 0..RECORDS_PER_TURN {
             if flush.batch.bytes() >= batch_bytes {
@@ -125,6 +127,18 @@ impl Shard {
         }
     }
 
+    /// Recovered records are not retired: the older generations are still on the disk, and the
+    /// next start would read them again.
+    fn holds_older(&self) -> bool {
+        self.log.start_of_tail() < self.log.base()
+    }
+
+    /// How long a batch gathers, in microseconds: shorter while older generations are held.
+    pub(crate) fn flush_us(&self) -> u64 {
+        let flush_us = self.config.limits.flush_ms * 1_000;
+        if self.holds_older() { flush_us.min(OLDER_FLUSH_US) } else { flush_us }
+    }
+
     /// More durable records wait than one turn takes.
     pub(crate) fn flush_behind(&self) -> bool {
         self.flush.batch.bytes() < self.config.limits.batch_bytes as usize
@@ -136,10 +150,10 @@ impl Shard {
         let records = std::mem::take(&mut self.flush.batch_records);
         (batch.core, batch.upto) = (self.place.me, self.flush.next);
         let crowded = 2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max;
-        if batch.is_empty() && !crowded {
+        if batch.is_empty() && !crowded && !self.holds_older() {
             // Only checkpoints: nothing for the backend, and no checkpoint about it either. In a
-            // crowded log even an empty batch is written: each ack is a checkpoint more, and
-            // lets the log go of an older one.
+            // crowded log, or while older generations are held, even an empty batch is written:
+            // each ack is a checkpoint more, and lets the log go of an older one.
             self.flush.flushed = batch.upto;
             self.flush.flushed_records += u64::from(records);
             return self.let_go();

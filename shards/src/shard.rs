@@ -200,7 +200,6 @@ impl Shard {
 
     /// When `advance` or `settle` has something to do.
     pub fn deadline_us(&self) -> Option<u64> {
-        let limits = &self.config.limits;
         if self.flush_behind() || !self.recovered.queue.is_empty() {
             return Some(0);
         }
@@ -209,7 +208,7 @@ impl Shard {
         [
             self.wheel.deadline_us(),
             self.asks.deadline_us(),
-            self.flush.deadline_us(limits.flush_ms * 1_000),
+            self.flush.deadline_us(self.flush_us()),
             cursors,
             retry,
         ]
