@@ -1,5 +1,6 @@
 //! What the server says, frame by frame.
 
+use wire::planted::{Bug, active};
 use wire::{
     Answer, BODY_BYTES_MAX, BodyHash, CloseCode, Conv, Deliver, FRAME_OVERHEAD_MAX, FrameError,
     OutOfOrder, OutboxId, Own, RefusalCode, Refused, Retry, SendKey, Sent, Seq, ServerFrame,
@@ -167,7 +168,7 @@ impl Client {
         let given_out = self.state.conversations.get(&own.conv).map_or(0, |conv| conv.given_out);
         let pending = self.find(own.conv, own.outbox, own.n).map(|send| (send.serial, send.hash));
         match pending {
-            Some((serial, hash)) if hash == own.hash => {
+            Some((serial, hash)) if hash == own.hash || active(Bug::HashIgnored) => {
                 self.settle(SendId { conv: own.conv, serial }, place, own.void);
                 return Ok(());
             }
@@ -193,8 +194,11 @@ impl Client {
         let under_way = self.answered(&sent.key, Some(sent.void));
         let (conv_seq, time_ms, d_inbox) = match sent.answer {
             Answer::Known => {
-                if let Some(serial) = under_way {
-                    self.set_attempt(SendId { conv: sent.key.conv, serial }, Attempt::Known);
+                let id = under_way.map(|serial| SendId { conv: sent.key.conv, serial });
+                if let Some(id) = id.filter(|_| active(Bug::KnownSettles)) {
+                    self.record(&Entry::Settled { id });
+                } else if let Some(id) = id {
+                    self.set_attempt(id, Attempt::Known);
                 }
                 return Ok(());
             }

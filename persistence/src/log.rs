@@ -6,6 +6,7 @@ use crate::recovered::RecoveredTail;
 use crate::{BLOCK_BYTES, CoreStart, IoDone, IoOp, Position, Record};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
+use wire::planted::{Bug, active};
 use wire::put_varint;
 
 /// Bounds of a log.
@@ -203,6 +204,9 @@ impl Log {
 
     /// Everything before this is durable.
     pub fn durable(&self) -> Position {
+        if active(Bug::AckBeforeSync) {
+            return Position(self.gathering.position);
+        }
         Position(self.durable)
     }
 

@@ -3,6 +3,7 @@
 use crate::table::Entity;
 use persistence::{ConvState, MessageRecord, OutboxState, Position};
 use std::collections::VecDeque;
+use wire::planted::{Bug, active};
 use wire::{DeviceId, OutboxId, Seq, UserId};
 
 /// A conversation in memory.
@@ -47,7 +48,10 @@ pub(crate) enum Numbered {
 }
 
 impl Conversation {
-    pub fn new(state: ConvState) -> Conversation {
+    pub fn new(mut state: ConvState) -> Conversation {
+        if active(Bug::NextForgotten) {
+            state.outboxes.iter_mut().for_each(|o| o.next = (o.next - 1).max(1));
+        }
         Conversation {
             head: state.head,
             time_us: state.time_us,
@@ -73,11 +77,12 @@ impl Conversation {
             Some(index) => match n.cmp(&self.outboxes[index].next) {
                 std::cmp::Ordering::Less => Numbered::Known,
                 std::cmp::Ordering::Equal => Numbered::Next(index),
+                std::cmp::Ordering::Greater if active(Bug::HolesAccepted) => Numbered::Next(index),
                 std::cmp::Ordering::Greater => {
                     Numbered::OutOfOrder { next: self.outboxes[index].next }
                 }
             },
-            None if n != 1 => Numbered::OutOfOrder { next: 1 },
+            None if n != 1 && !active(Bug::HolesAccepted) => Numbered::OutOfOrder { next: 1 },
             None => {
                 let of_device = |o: &&OutboxState| o.user == user && o.device == device;
                 let count = self.outboxes.iter().filter(of_device).count();
@@ -95,13 +100,14 @@ impl Conversation {
             self.time_us = record.time_us;
         }
         let of_record = |o: &&mut OutboxState| o.user == record.sender && o.outbox == record.outbox;
+        let next = record.n + u64::from(record.void.is_none() || !active(Bug::VoidKeepsNext));
         match (self.outboxes.iter_mut().find(of_record), record.new_outbox_of) {
-            (Some(outbox), _) => outbox.next = outbox.next.max(record.n + 1),
+            (Some(outbox), _) => outbox.next = outbox.next.max(next),
             (None, Some(device)) => self.outboxes.push(OutboxState {
                 user: record.sender,
                 device,
                 outbox: record.outbox,
-                next: record.n + 1,
+                next,
             }),
             (None, None) => panic!("{:?} uses an outbox that nothing introduced", record.conv),
         }

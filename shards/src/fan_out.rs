@@ -6,6 +6,7 @@ use crate::shard::Shard;
 use crate::{CoreIndex, Effect, InboxAppend, Relay};
 use bytes::Bytes;
 use persistence::{ConvKey, MessageRecord, Record};
+use wire::planted::{Bug, active};
 use wire::{Seq, UserId};
 
 impl Shard {
@@ -51,7 +52,8 @@ impl Shard {
 
     /// Sends the conversation's next fan-out; it stays in the queue while there are more.
     fn send_fan_out(&mut self, to: CoreIndex, key: ConvKey) {
-        let durable = self.log.durable();
+        let early = active(Bug::AppendBeforeDurable);
+        let durable = if early { self.log.end() } else { self.log.durable() };
         let conv = self.convs.ready(key);
         let Some(owed) = conv.next_fan_out(durable).filter(|_| !conv.waits) else {
             conv.queued = false;

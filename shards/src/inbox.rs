@@ -6,6 +6,7 @@ use crate::shard::Shard;
 use crate::work::Work;
 use crate::{CoreIndex, InboxAppend, Relay};
 use persistence::{InboxKind, InboxRecord, Position, Record};
+use wire::planted::{Bug, active};
 
 impl Shard {
     /// A fan-out, with its user and mark loaded.
@@ -16,7 +17,7 @@ impl Shard {
             let gated = Gated::Confirm { from, user, conv, upto: mark };
             return self.gate.hold(self.log.end(), gated);
         }
-        if append.conv_seq > mark + 1 {
+        if append.conv_seq > mark + 1 && !active(Bug::HigherPlaceTaken) {
             return self.reply(from, Relay::Expect { user, conv, next: mark + 1 });
         }
         let (kind, has_entry) = match &append.entry {
@@ -47,6 +48,13 @@ impl Shard {
         if has_entry {
             self.users.ready(user).push(inbox_seq, at, end);
         }
+        if active(Bug::ConfirmBeforeDurable) {
+            self.reply(from, Relay::Confirm { user, conv, upto: append.conv_seq });
+        }
+        if active(Bug::DeliverBeforeDurable) && has_entry {
+            self.users.ready(user).visible = inbox_seq;
+            self.pump_user(user);
+        }
         self.gate.hold(end, Gated::Append { at, from });
     }
 
@@ -57,8 +65,10 @@ impl Shard {
         };
         let (user, conv, inbox_seq) = (record.user, record.conv, record.inbox_seq);
         let upto = record.conv_seq;
-        self.reply(from, Relay::Confirm { user, conv, upto });
-        if inbox_seq != 0 {
+        if !active(Bug::ConfirmBeforeDurable) {
+            self.reply(from, Relay::Confirm { user, conv, upto });
+        }
+        if inbox_seq != 0 && !active(Bug::DeliverBeforeDurable) {
             self.users.ready(user).visible = inbox_seq;
             self.pump_user(user);
         }

@@ -8,6 +8,7 @@ use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
 use persistence::{Load, Loaded, Position};
 use std::collections::VecDeque;
+use wire::planted::{Bug, active};
 
 /// A load or scan that is not answered after this long counts as failed; its answer is dropped.
 const ASK_DEADLINE_US: u64 = 2_000_000;
@@ -73,6 +74,8 @@ impl Shard {
         self.ask_next();
         match (pending, answer.reply) {
             (None, _) => self.stats.answers_dropped += 1,
+            (Some(Pending::Load(need)), _)
+                if active(Bug::OldLoadAccepted) && self.presence(need) != Presence::Loading => {}
             (Some(Pending::Load(need)), Ok(Reply::Loaded(loaded))) => {
                 // Asked before the recovered records were in the store, answered after they left
                 // memory: nobody knows which of them it has seen.
@@ -96,7 +99,11 @@ impl Shard {
                 return;
             }
             self.asks.deadlines.pop_front();
-            match self.asks.pending.remove(&id) {
+            let given_up = match active(Bug::OldLoadAccepted) {
+                true => self.asks.pending.get(&id).copied(),
+                false => self.asks.pending.remove(&id),
+            };
+            match given_up {
                 Some(Pending::Load(need)) => self.load_failed(need),
                 Some(Pending::Scan(conn)) => self.scan_failed(conn),
                 None => {}

@@ -8,7 +8,8 @@ use crate::table::Presence;
 use crate::work::{Need, Work};
 use crate::{Content, CoreIndex, Effect, Relay, SendAnswer, SendRequest};
 use persistence::{ConvKey, MessageRecord, Record};
-use wire::{CloseCode, RefusalCode, UserId};
+use wire::planted::{Bug, active};
+use wire::{CloseCode, RefusalCode, Seq, UserId};
 
 /// Bytes of a record beside its body, at most, with the padding of a group of its own.
 const RECORD_OVERHEAD: u64 = 256;
@@ -261,8 +262,29 @@ impl Shard {
         }
         let inbox_seq = if from == self.place.me { inbox_seq_of_sender } else { 0 };
         let answer = SendAnswer::to(request, Outcome::Taken { conv_seq, time_us, inbox_seq });
+        self.too_early(from, &answer, inbox);
         self.gate.hold(end, Gated::Message { at, to: from, answer });
         self.stats.messages += 1;
+    }
+
+    /// Planted bugs: what must wait for the message's record does not.
+    fn too_early(&mut self, from: CoreIndex, answer: &SendAnswer, inbox: [Seq; 2]) {
+        let Outcome::Taken { conv_seq, time_us, .. } = answer.outcome else { return };
+        if active(Bug::SentBeforeDurable) {
+            let outcome = Outcome::Taken { conv_seq, time_us, inbox_seq: 0 };
+            self.answer(from, SendAnswer { outcome, ..answer.clone() });
+        }
+        if active(Bug::AppendBeforeDurable) && !self.convs.ready(answer.conv).owed.is_empty() {
+            self.queue_fan_out(answer.conv);
+        }
+        if active(Bug::DeliverBeforeDurable) {
+            for (index, user) in answer.conv.participants().into_iter().enumerate() {
+                if inbox[index] != 0 {
+                    self.users.ready(user).visible = inbox[index];
+                    self.pump_user(user);
+                }
+            }
+        }
     }
 
     /// The message's record is durable.
@@ -276,10 +298,12 @@ impl Shard {
             unreachable!("a message stands there")
         };
         let (key, inbox, marks) = (record.conv, record.inbox, record.marks);
-        self.answer(to, answer);
+        if !active(Bug::SentBeforeDurable) {
+            self.answer(to, answer);
+        }
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
-            if inbox[index] != 0 {
+            if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
