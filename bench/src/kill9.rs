@@ -219,12 +219,7 @@ impl<'a> Run<'a> {
         report.set("users", self.args.users);
         report.set("depth", self.args.depth);
         report.set("seed", self.seed);
-        report.set("acked", verdict.acked);
-        report.set("delivered", verdict.delivered);
-        report.set("lost", verdict.lost);
-        report.set("duplicated", verdict.duplicated);
-        report.set("reordered", verdict.reordered);
-        report.set("foreign", verdict.foreign);
+        report.set_verdict(&verdict);
         report.set("ready_ms_max", self.ready_ms.iter().max().copied());
         if !verdict.is_clean() {
             report.fail("the server broke its promises");

@@ -95,12 +95,7 @@ fn measure(args: &RecoveryArgs, report: &mut Report) -> Result<(), Box<dyn Error
     report.set("exec_to_sent_ms", sent_ms as u64);
     let recovery = server.ready.as_ref().map(|ready| ready["recovery"].clone());
     report.set("recovery", recovery.unwrap_or_default());
-    report.set("acked", verdict.acked);
-    report.set("delivered", verdict.delivered);
-    report.set("lost", verdict.lost);
-    report.set("duplicated", verdict.duplicated);
-    report.set("reordered", verdict.reordered);
-    report.set("foreign", verdict.foreign);
+    report.set_verdict(&verdict);
     if sent_ms > TARGET_MS {
         report.fail(format!("the waiting client waited {sent_ms} ms; {TARGET_MS} are allowed"));
     }

@@ -1,5 +1,6 @@
 //! A result: named numbers, as JSON for programs, as a table for people, as one HTML page.
 
+use crate::ledger::Verdict;
 use crate::{host, html};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -38,6 +39,16 @@ impl Report {
     /// Notes a number under its key; the unit ends the key.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) {
         self.rows.push((key.into(), value.into()));
+    }
+
+    /// Notes what the ledger's check found.
+    pub fn set_verdict(&mut self, verdict: &Verdict) {
+        self.set("acked", verdict.acked);
+        self.set("delivered", verdict.delivered);
+        self.set("lost", verdict.lost);
+        self.set("duplicated", verdict.duplicated);
+        self.set("reordered", verdict.reordered);
+        self.set("foreign", verdict.foreign);
     }
 
     /// As `set`, rounded to three digits behind the point.

@@ -356,12 +356,7 @@ pub fn is_log(path: &Path) -> bool {
 
 fn report_ledger(report: &mut Report, verdict: Verdict, whose: &str) {
     if whose.is_empty() {
-        report.set("acked", verdict.acked);
-        report.set("delivered", verdict.delivered);
-        report.set("lost", verdict.lost);
-        report.set("duplicated", verdict.duplicated);
-        report.set("reordered", verdict.reordered);
-        report.set("foreign", verdict.foreign);
+        report.set_verdict(&verdict);
     }
     if !verdict.is_clean() || verdict.acked != verdict.delivered {
         report.invalidate(format!("{whose}ledger: {verdict:?}"));
