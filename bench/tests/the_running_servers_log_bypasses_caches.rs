@@ -6,6 +6,7 @@ mod support;
 use bench::process::descriptors;
 use bench::server::{Launch, Scratch};
 use bench::steady::is_log;
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_running_servers_log_bypasses_caches() {
@@ -14,10 +15,18 @@ fn the_running_servers_log_bypasses_caches() {
     let scratch = Scratch::new(Some(&dir)).unwrap();
     let launch = Launch::new(scratch.path(), 2);
     let server = launch.start_ready().unwrap();
-    let open = descriptors(server.pid()).unwrap();
-    let log: Vec<_> = open.iter().filter(|(path, _)| is_log(path)).collect();
-    assert!(log.len() >= 2, "each core has a log: {open:?}");
-    for (path, flags) in log {
+    // A core may be ready before the first segment of its log is written with zeros.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let logs = loop {
+        let mut open = descriptors(server.pid()).unwrap();
+        open.retain(|(path, _)| is_log(path));
+        if open.len() >= 2 {
+            break open;
+        }
+        assert!(Instant::now() < deadline, "each core has a log: {open:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    for (path, flags) in &logs {
         assert_ne!(flags & libc::O_DIRECT, 0, "{} lacks O_DIRECT", path.display());
         assert_eq!(flags & libc::O_DSYNC, libc::O_DSYNC, "{} lacks O_DSYNC", path.display());
     }
