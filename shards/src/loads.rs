@@ -155,7 +155,7 @@ impl Shard {
         let load = match need {
             Need::User(user) => Load::User(user),
             Need::Conv(conv) => Load::Conversation(conv),
-            Need::Member(user, conv) => Load::Mark(user, conv),
+            Need::Member(user, conv) => Load::Member(user, conv),
         };
         self.ask(Ask::Load(load), Pending::Load(need));
     }
@@ -165,7 +165,7 @@ impl Shard {
         let waiting = match (need, loaded) {
             (Need::User(id), Loaded::User(state)) => {
                 let burst = self.config.limits.new_conversations_burst;
-                let mut user = User::new(state, Bucket::full(burst, self.now.mono_us));
+                let mut user = User::new(*state, Bucket::full(burst, self.now.mono_us));
                 self.recovered.apply_user(&self.log, id, &mut user);
                 self.users.loaded(id, user)
             }
@@ -174,8 +174,8 @@ impl Shard {
                 self.recovered.apply_conv(&self.log, &self.owed, id, &mut conv);
                 self.convs.loaded(id, conv)
             }
-            (Need::Member(user, conv), Loaded::Mark(seq)) => {
-                let mut member = Member::new(seq);
+            (Need::Member(user, conv), Loaded::Member(state)) => {
+                let mut member = Member::new(*state);
                 self.recovered.apply_member(&self.log, (user, conv), &mut member);
                 self.members.loaded((user, conv), member)
             }

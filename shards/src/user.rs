@@ -1,7 +1,7 @@
 //! A user at home: the inbox head, the newest entries, the devices.
 
 use crate::{ConnId, table::Entity};
-use persistence::{Position, UserState};
+use persistence::{DeviceState, Position, UserState};
 use std::collections::VecDeque;
 use wire::{DeviceId, Seq};
 
@@ -69,7 +69,12 @@ impl User {
             visible: state.head,
             epoch: state.epoch,
             devices: devices
-                .map(|(id, acked)| Device { id, acked, logged: acked, session: None })
+                .map(|DeviceState { device: id, acked, .. }| Device {
+                    id,
+                    acked,
+                    logged: acked,
+                    session: None,
+                })
                 .collect(),
             recent: VecDeque::new(),
             dirty_until: Position(0),
