@@ -18,6 +18,7 @@ mod lane;
 mod limits;
 mod loads;
 mod place;
+mod recent;
 mod recovered;
 mod relay;
 mod sequence;

@@ -113,7 +113,7 @@ impl Shard {
         }
         let epoch = self.config.epoch_base + user.epoch;
         let from = match claimed_epoch == epoch {
-            true if acked <= user.head => (acked, Verdict::Resume),
+            true if acked <= user.recent.head() => (acked, Verdict::Resume),
             // A device that knows more than the inbox holds: this inbox has another past (R12).
             true => {
                 let raised = user.epoch + 1;

@@ -172,7 +172,7 @@ impl Shard {
             let room = session.out.len() < output_max;
             let Some(attached) = session.attached() else { return };
             let user = self.users.ready(attached.user);
-            user.forget_before(self.log.start_of_tail());
+            user.recent.forget_before(self.log.start_of_tail());
             if attached.sent >= user.visible {
                 if !std::mem::replace(&mut attached.caught_up, true) {
                     let head = user.visible;
@@ -183,7 +183,7 @@ impl Shard {
             if attached.scan.is_some() || !room || !attached.has_credit(frames, bytes) {
                 return;
             }
-            match user.position(attached.sent + 1) {
+            match user.recent.position(attached.sent + 1) {
                 Some(at) => {
                     let id = attached.user;
                     self.send_logged(conn, id, at);
@@ -202,7 +202,7 @@ impl Shard {
         let scan = Scan {
             user: session.user,
             after: session.sent,
-            upto: user.visible.min(user.first_recent() - 1),
+            upto: user.visible.min(user.recent.first() - 1),
             entries_max: limits.scan_entries.min(credit),
             bytes_max: limits.scan_bytes,
         };
