@@ -17,6 +17,7 @@ mod inbox;
 mod lane;
 mod limits;
 mod loads;
+mod member;
 mod place;
 mod recent;
 mod recovered;

@@ -1,11 +1,12 @@
 //! The state of one core, and what each event does to it: order and dispatch only.
 
-use crate::conversation::{Conversation, Mark};
+use crate::conversation::Conversation;
 use crate::core::CoreConfig;
 use crate::flush::Flush;
 use crate::gate::{Gate, Gated};
 use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
+use crate::member::Member;
 use crate::place::Place;
 use crate::recovered::Recovered;
 use crate::session::{Session, Sessions, State};
@@ -35,7 +36,7 @@ pub(crate) struct Shard {
     pub sessions: Sessions,
     pub users: Table<UserId, User>,
     pub convs: Table<ConvKey, Conversation>,
-    pub marks: Table<(UserId, ConvKey), Mark>,
+    pub members: Table<(UserId, ConvKey), Member>,
     /// Pieces of work that wait for loads.
     pub waiting: u32,
     pub asks: Asks,
@@ -87,7 +88,7 @@ impl Shard {
             sessions: Sessions::default(),
             users: Table::new(limits.users_max, config.seed),
             convs: Table::new(limits.conversations_max, config.seed ^ 1),
-            marks: Table::new(limits.marks_max, config.seed ^ 2),
+            members: Table::new(limits.members_max, config.seed ^ 2),
             waiting: 0,
             asks: Asks::default(),
             recovered,

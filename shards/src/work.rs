@@ -25,5 +25,5 @@ pub(crate) enum Work {
 pub(crate) enum Need {
     User(UserId),
     Conv(ConvKey),
-    Mark(UserId, ConvKey),
+    Member(UserId, ConvKey),
 }
