@@ -1,5 +1,6 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
+use super::catch_up::Scanning;
 use super::{Attached, Greeting, Session, State};
 use crate::gate::Gated;
 use crate::shard::Shard;
@@ -187,7 +188,8 @@ impl Shard {
             in_flight: Default::default(),
             in_flight_bytes: 0,
             caught_up: false,
-            scan: None,
+            scanning: Scanning::No,
+            ahead: Default::default(),
         };
         session.state = State::Attached(Box::new(attached));
         session.deadline_us = deadline_us;
