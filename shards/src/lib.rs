@@ -19,6 +19,7 @@ mod limits;
 mod loads;
 mod member;
 mod place;
+mod recent;
 mod recovered;
 mod relay;
 mod sequence;

@@ -126,10 +126,14 @@ impl Recovered {
         key: ConvKey,
         conv: &mut Conversation,
     ) {
-        for &at in self.convs.get(&key).into_iter().flatten() {
-            let Record::Message(record) = log.read(at) else {
-                unreachable!("a message stands there")
-            };
+        let message = |at| match log.read(at) {
+            Record::Message(record) => record,
+            _ => unreachable!("a message stands there"),
+        };
+        let positions = self.convs.get(&key).into_iter().flatten();
+        conv.recent.recover(positions.clone().map(|&at| (message(at).conv_seq, at)));
+        for &at in positions {
+            let record = message(at);
             conv.apply(&record, log.base());
             if owed.contains(&at) {
                 let seq = record.conv_seq;

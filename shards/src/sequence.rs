@@ -208,7 +208,7 @@ impl Shard {
         let key = request.conv;
         let time_us = self.record_time_us();
         let conv = self.convs.ready(key);
-        let conv_seq = conv.head + 1;
+        let conv_seq = conv.recent.head() + 1;
         let (mut inbox, mut marks) = ([0; 2], [false; 2]);
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
@@ -241,9 +241,10 @@ impl Shard {
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));
-        let end = self.log.end();
+        let (start, end) = (self.log.start_of_tail(), self.log.end());
         let conv = self.convs.ready(key);
-        conv.apply(&record, end);
+        conv.recent.forget_before(start);
+        conv.take(&record, at, end);
         let mut inbox_seq_of_sender = 0;
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 {

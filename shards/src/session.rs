@@ -1,11 +1,13 @@
 //! Sessions: one per connection, from the first byte to the last.
 
+mod catch_up;
 mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
 
-use crate::{Adoption, AskId, ConnId, CoreIndex};
+use crate::{Adoption, ConnId, CoreIndex};
+pub(crate) use catch_up::Scans;
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
@@ -75,8 +77,9 @@ pub(crate) struct Attached {
     pub in_flight_bytes: u32,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
-    /// A scan for this session is under way.
-    pub scan: Option<AskId>,
+    pub scanning: catch_up::Scanning,
+    /// Entries behind `sent`, read from the store.
+    pub ahead: catch_up::Ahead,
 }
 
 impl Session {

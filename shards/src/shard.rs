@@ -9,7 +9,7 @@ use crate::loads::Asks;
 use crate::member::Member;
 use crate::place::Place;
 use crate::recovered::Recovered;
-use crate::session::{Session, Sessions, State};
+use crate::session::{Scans, Session, Sessions, State};
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::user::User;
@@ -40,6 +40,7 @@ pub(crate) struct Shard {
     /// Pieces of work that wait for loads.
     pub waiting: u32,
     pub asks: Asks,
+    pub scans: Scans,
     pub recovered: Recovered,
     pub flush: Flush,
     /// Positions of messages whose fan-outs are unconfirmed.
@@ -91,6 +92,7 @@ impl Shard {
             members: Table::new(limits.members_max, config.seed ^ 2),
             waiting: 0,
             asks: Asks::default(),
+            scans: Scans::default(),
             recovered,
             flush,
             owed,

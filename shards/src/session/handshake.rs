@@ -1,5 +1,6 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
+use super::catch_up::Scanning;
 use super::{Attached, Greeting, Session, State};
 use crate::gate::Gated;
 use crate::shard::Shard;
@@ -113,7 +114,7 @@ impl Shard {
         }
         let epoch = self.config.epoch_base + user.epoch;
         let from = match claimed_epoch == epoch {
-            true if acked <= user.head => (acked, Verdict::Resume),
+            true if acked <= user.recent.head() => (acked, Verdict::Resume),
             // A device that knows more than the inbox holds: this inbox has another past (R12).
             true => {
                 let raised = user.epoch + 1;
@@ -187,7 +188,8 @@ impl Shard {
             in_flight: Default::default(),
             in_flight_bytes: 0,
             caught_up: false,
-            scan: None,
+            scanning: Scanning::No,
+            ahead: Default::default(),
         };
         session.state = State::Attached(Box::new(attached));
         session.deadline_us = deadline_us;
