@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod circle;
 mod conversation;
 mod core;
 mod driver;
@@ -18,6 +19,7 @@ mod lane;
 mod limits;
 mod loads;
 mod place;
+mod presence;
 mod recovered;
 mod relay;
 mod sequence;
@@ -27,7 +29,9 @@ mod stats;
 mod table;
 pub mod token;
 mod turn;
+mod typing;
 mod user;
+mod watch;
 mod wheel;
 mod work;
 
@@ -36,6 +40,7 @@ pub use driver::{Driver, Handle, Now};
 pub use effect::{Ask, Effect};
 pub use event::{Adoption, Answer, AskId, Claims, ConnId, Event, Reply, Taken};
 pub use limits::Limits;
+pub use presence::{PresenceBatch, WatchChange};
 pub use relay::{Content, CoreIndex, FanOut, InboxAppend, Outcome, Relay, SendAnswer, SendRequest};
 pub use stats::Stats;
 pub use turn::turn;

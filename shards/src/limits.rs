@@ -65,6 +65,26 @@ pub struct Limits {
     pub cursor_ms: u64,
     /// What is told to a client whose send meets a full limit, in ms.
     pub retry_after_ms: u64,
+    /// Circles (contacts, blocks, watchers of a user) in memory at one core.
+    pub circles_max: u32,
+    /// Contacts and blocked users of one user.
+    pub contacts_max: u32,
+    /// Users whom one session may watch.
+    pub watch_max: u32,
+    /// Watched users of all sessions of a core, and watchers of all its users.
+    pub watches_max: u32,
+    /// WATCHes that one session may send at once …
+    pub watch_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub watch_ms: u64,
+    /// A user is online this long after the last session left the foreground, in ms.
+    pub presence_grace_ms: u64,
+    /// Presence of a user, and frames about it to one session: at most one in this many ms.
+    pub presence_window_ms: u64,
+    /// When users were last seen is logged this often, in ms.
+    pub last_seen_ms: u64,
+    /// One TYPING of a session and conversation in this many ms is passed on.
+    pub typing_ms: u64,
     /// Events taken from the kernel in one turn.
     pub events_per_turn: u32,
     /// Effects given to the driver in one turn.
@@ -105,6 +125,16 @@ impl Default for Limits {
             flush_ms: 1_000,
             cursor_ms: 1_000,
             retry_after_ms: 500,
+            circles_max: 100_000,
+            contacts_max: 2_000,
+            watch_max: 200,
+            watches_max: 2_000_000,
+            watch_burst: 20,
+            watch_ms: 1_000,
+            presence_grace_ms: 3_000,
+            presence_window_ms: 200,
+            last_seen_ms: 7_000,
+            typing_ms: 3_000,
             events_per_turn: 1_024,
             effects_per_turn: 1_024,
         }
@@ -146,6 +176,16 @@ impl Limits {
             flush_ms: 20,
             cursor_ms: 20,
             retry_after_ms: 20,
+            circles_max: 6,
+            contacts_max: 4,
+            watch_max: 4,
+            watches_max: 12,
+            watch_burst: 4,
+            watch_ms: 20,
+            presence_grace_ms: 60,
+            presence_window_ms: 20,
+            last_seen_ms: 50,
+            typing_ms: 30,
             events_per_turn: 8,
             effects_per_turn: 8,
         }

@@ -110,7 +110,13 @@ impl Recovered {
         for &(id, acked) in &of_user.cursors {
             match user.device_mut(id) {
                 Some(device) => device.acked = device.acked.max(acked),
-                None => user.devices.push(Device { id, acked, logged: acked, session: None }),
+                None => user.devices.push(Device {
+                    id,
+                    acked,
+                    logged: acked,
+                    session: None,
+                    foreground: false,
+                }),
             }
         }
         user.devices.iter_mut().for_each(|device| device.logged = device.acked);

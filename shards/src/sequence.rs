@@ -78,6 +78,10 @@ impl Shard {
                 [user.map(Need::User), None, None, None]
             }
             Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None],
+            Work::Watch(user) => [Some(Need::User(*user)), Some(Need::Circle(*user)), None, None],
+            Work::Typing { from, writer, reader } => {
+                [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None]
+            }
         }
     }
 
@@ -101,6 +105,8 @@ impl Shard {
             Work::Append { from, append } => self.append(from, &append),
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
+            Work::Watch(user) => self.begin_watch(user),
+            Work::Typing { from, writer, reader } => self.pass_typing(from, writer, reader),
         }
     }
 
@@ -122,6 +128,8 @@ impl Shard {
                 self.close(conn, CloseCode::Overloaded, "the store does not answer");
             }
             Work::Recover(conv) => self.retry_later(conv),
+            Work::Watch(user) => self.watch_later(user),
+            Work::Typing { .. } => {}
         }
     }
 

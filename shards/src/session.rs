@@ -4,6 +4,7 @@ mod handshake;
 mod inbound;
 mod outbound;
 
+use crate::typing::Typed;
 use crate::{Adoption, AskId, ConnId, CoreIndex};
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
@@ -50,6 +51,7 @@ pub(crate) struct Greeting {
     pub features: u64,
     pub inbox_epoch: u64,
     pub acked: Seq,
+    pub foreground: bool,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Attached {
     pub caught_up: bool,
     /// A scan for this session is under way.
     pub scan: Option<AskId>,
+    /// TYPING that it said lately.
+    pub typed: Typed,
 }
 
 impl Session {

@@ -1,9 +1,10 @@
 //! A user at home: the inbox head, the newest entries, the devices.
 
+use crate::circle::Standing;
 use crate::{ConnId, table::Entity};
 use persistence::{Position, UserState};
 use std::collections::VecDeque;
-use wire::{DeviceId, Seq};
+use wire::{DeviceId, Privacy, Seq};
 
 /// A user in memory.
 pub(crate) struct User {
@@ -21,6 +22,18 @@ pub(crate) struct User {
     pub dirty_until: Position,
     /// New conversations that may start now.
     pub new_conversations: Bucket,
+    /// Who sees what.
+    pub privacy: Privacy,
+    /// Online or not, as it was announced.
+    pub standing: Standing,
+    /// End of the grace, on the monotonic clock, while nobody is in the foreground any more.
+    pub leaves_us: Option<u64>,
+    /// When the grace began, Unix microseconds.
+    pub left_us: u64,
+    /// When the user came or went last, Unix microseconds.
+    pub seen_us: u64,
+    /// The log does not know that.
+    pub seen_unlogged: bool,
 }
 
 /// A device: a cursor over the inbox.
@@ -30,6 +43,8 @@ pub(crate) struct Device {
     /// The cursor that the log has.
     pub logged: Seq,
     pub session: Option<ConnId>,
+    /// A person looks at the session.
+    pub foreground: bool,
 }
 
 /// A token bucket.
@@ -69,11 +84,23 @@ impl User {
             visible: state.head,
             epoch: state.epoch,
             devices: devices
-                .map(|(id, acked)| Device { id, acked, logged: acked, session: None })
+                .map(|(id, acked)| Device {
+                    id,
+                    acked,
+                    logged: acked,
+                    session: None,
+                    foreground: false,
+                })
                 .collect(),
             recent: VecDeque::new(),
             dirty_until: Position(0),
             new_conversations,
+            privacy: state.privacy,
+            standing: Standing { online: false, last_seen_us: state.last_seen_us },
+            leaves_us: None,
+            left_us: 0,
+            seen_us: state.last_seen_us,
+            seen_unlogged: false,
         }
     }
 
@@ -131,6 +158,11 @@ impl User {
         self.head + 1 - self.recent.len() as u64
     }
 
+    /// A person looks at one of the sessions.
+    pub fn in_foreground(&self) -> bool {
+        self.devices.iter().any(|device| device.session.is_some() && device.foreground)
+    }
+
     pub fn device_mut(&mut self, id: DeviceId) -> Option<&mut Device> {
         self.devices.iter_mut().find(|device| device.id == id)
     }
@@ -139,6 +171,8 @@ impl User {
 impl Entity for User {
     fn clean(&self, flushed: Position) -> bool {
         self.dirty_until <= flushed
+            && !self.standing.online
+            && !self.seen_unlogged
             && self.devices.iter().all(|d| d.session.is_none() && d.acked == d.logged)
     }
 }

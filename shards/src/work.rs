@@ -16,6 +16,10 @@ pub(crate) enum Work {
     Append { from: CoreIndex, append: Box<InboxAppend> },
     /// A session waits for its user.
     Attach(ConnId),
+    /// A user whom somebody begins to watch.
+    Watch(UserId),
+    /// TYPING: at the writer's home, or (`from`) at the reader's.
+    Typing { from: Option<CoreIndex>, writer: UserId, reader: UserId },
     /// A conversation whose recovered fan-outs are owed.
     Recover(ConvKey),
 }
@@ -26,4 +30,5 @@ pub(crate) enum Need {
     User(UserId),
     Conv(ConvKey),
     Mark(UserId, ConvKey),
+    Circle(UserId),
 }

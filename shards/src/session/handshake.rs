@@ -79,6 +79,7 @@ impl Shard {
                     features: hello.features & wire::FEATURES,
                     inbox_epoch: hello.inbox_epoch,
                     acked: hello.acked,
+                    foreground: hello.foreground,
                     from: None,
                 },
                 _ => unreachable!("the core that handed it over decoded it"),
@@ -127,11 +128,19 @@ impl Shard {
             self.append_record(&Record::Cursor { user: id, device, acked: 0 });
             let end = self.log.end();
             let user = self.users.ready(id);
-            user.devices.push(Device { id: device, acked: 0, logged: 0, session: None });
+            user.devices.push(Device {
+                id: device,
+                acked: 0,
+                logged: 0,
+                session: None,
+                foreground: false,
+            });
             user.dirty_until = end;
         }
         let user = self.users.ready(id);
-        let displaced = user.device_mut(device).expect("known").session.replace(conn);
+        let of_user = user.device_mut(device).expect("known");
+        of_user.foreground = false;
+        let displaced = of_user.session.replace(conn);
         let session = self.sessions.get(conn).expect("looked up above");
         if let State::User(greeting) = &mut session.state {
             greeting.from = Some(from);
@@ -139,6 +148,7 @@ impl Shard {
         if let Some(older) = displaced {
             self.close(older, CloseCode::Displaced, "");
         }
+        self.attendance(id);
         self.gate.hold(self.log.end(), Gated::Welcome(conn));
     }
 
@@ -187,10 +197,13 @@ impl Shard {
             in_flight_bytes: 0,
             caught_up: false,
             scan: None,
+            typed: Default::default(),
         };
+        let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);
         session.state = State::Attached(Box::new(attached));
         session.deadline_us = deadline_us;
         self.send(conn, &ServerFrame::Welcome(welcome));
+        self.set_foreground(id, device, foreground);
         self.pump(conn);
         self.resume(conn);
     }

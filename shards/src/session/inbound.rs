@@ -145,6 +145,9 @@ impl Shard {
             ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
+            ClientFrame::Watch(watch) => self.watch(conn, watch.users.iter().collect()),
+            ClientFrame::Activity(activity) => self.activity(conn, activity.foreground),
+            ClientFrame::Typing(typing) => self.typing(conn, typing.conv),
             ClientFrame::Hello(_) | ClientFrame::Close(_) => {
                 self.close(conn, CloseCode::OutOfState, "");
             }

@@ -103,11 +103,13 @@ impl Shard {
             }
             State::End { .. } => return,
         };
+        self.unwatch_all(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
         if device.session == Some(conn) {
             device.session = None;
+            self.attendance(id);
         }
     }
 
