@@ -1,6 +1,7 @@
 //! Those around a user, at the user's home: contacts and blocks without names, and who watches
 //! the user's presence. Loaded apart from the user, since most users are never watched.
 
+use crate::contacts::Unflushed;
 use crate::place::Place;
 use crate::table::Entity;
 use persistence::Position;
@@ -25,6 +26,8 @@ pub(crate) struct Circle {
     pub dirty_until: Position,
     /// Pages of contacts that the store reads for the user's devices.
     pub listings: u32,
+    /// Commands about contacts that the store may not have, oldest first.
+    pub unflushed: Vec<Unflushed>,
     /// Copied from the user while there are watchers.
     pub visibility: Visibility,
     /// Sorted by home, then by number: each core's watchers stand together.
@@ -104,6 +107,11 @@ impl Circle {
     pub fn known(&self) -> usize {
         let both = self.blocked.iter().filter(|peer| self.contacts.binary_search(peer).is_ok());
         self.contacts.len() + self.blocked.len() - both.count()
+    }
+
+    /// Is a contact or blocked.
+    pub fn knows(&self, peer: UserId) -> bool {
+        self.contacts.binary_search(&peer).is_ok() || self.blocked.binary_search(&peer).is_ok()
     }
 
     /// Adds or removes a contact.

@@ -99,6 +99,7 @@ impl Shard {
     pub(crate) fn contacts(&mut self, conn: ConnId, ask: Contacts) {
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
         let listing = Listing { conn, user: session.user, ask };
+        session.asking += 1;
         self.work(Work::Contacts(listing));
     }
 
@@ -132,6 +133,14 @@ impl Shard {
             .collect();
         frames.push(ServerFrame::End(End { request, next, head: 0 }));
         self.send_gated(listing.conn, &frames);
+        self.asked(listing.conn);
+    }
+
+    /// One request of a session has its answer.
+    fn asked(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get(conn).and_then(Session::attached) {
+            session.asking -= 1;
+        }
     }
 
     /// The store does not answer, or there is no room to wait for it.
@@ -139,6 +148,7 @@ impl Shard {
         let retry_after_ms = self.config.limits.retry_after_ms;
         let code = RefusalCode::RetryAfter;
         self.refuse_request(listing.conn, listing.ask.request, code, retry_after_ms);
+        self.asked(listing.conn);
     }
 }
 

@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod circle;
+mod command;
+mod contacts;
 mod conversation;
 mod core;
+mod devices;
 mod driver;
 mod effect;
 mod event;

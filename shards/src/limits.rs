@@ -85,6 +85,18 @@ pub struct Limits {
     pub last_seen_ms: u64,
     /// One TYPING of a session and conversation in this many ms is passed on.
     pub typing_ms: u64,
+    /// Requests of one session that wait for the store before its input pauses.
+    pub requests_max: u32,
+    /// Ranges of places that one user may hide in one conversation.
+    pub hidden_ranges_max: u32,
+    /// Commands that one user may give at once …
+    pub command_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub command_ms: u64,
+    /// Times that one user's devices may attach at once …
+    pub attach_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub attach_ms: u64,
     /// Events taken from the kernel in one turn.
     pub events_per_turn: u32,
     /// Effects given to the driver in one turn.
@@ -135,6 +147,12 @@ impl Default for Limits {
             presence_window_ms: 200,
             last_seen_ms: 7_000,
             typing_ms: 3_000,
+            requests_max: 8,
+            hidden_ranges_max: 1_000,
+            command_burst: 1_000,
+            command_ms: 20,
+            attach_burst: 100,
+            attach_ms: 1_000,
             events_per_turn: 1_024,
             effects_per_turn: 1_024,
         }
@@ -186,6 +204,12 @@ impl Limits {
             presence_window_ms: 20,
             last_seen_ms: 50,
             typing_ms: 30,
+            requests_max: 2,
+            hidden_ranges_max: 4,
+            command_burst: 16,
+            command_ms: 5,
+            attach_burst: 16,
+            attach_ms: 5,
             events_per_turn: 8,
             effects_per_turn: 8,
         }

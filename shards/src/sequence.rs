@@ -79,6 +79,8 @@ impl Shard {
             }
             Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None],
             Work::Watch(user) => [Some(Need::User(*user)), Some(Need::Circle(*user)), None, None],
+            Work::Command(request) => Shard::command_needs(request),
+            Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None],
             Work::Typing { from, writer, reader } => {
                 [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None]
             }
@@ -106,6 +108,8 @@ impl Shard {
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
             Work::Watch(user) => self.begin_watch(user),
+            Work::Command(request) => self.take_command(&request),
+            Work::Contacts(listing) => self.list_contacts(listing),
             Work::Typing { from, writer, reader } => self.pass_typing(from, writer, reader),
         }
     }
@@ -129,6 +133,8 @@ impl Shard {
             }
             Work::Recover(conv) => self.retry_later(conv),
             Work::Watch(user) => self.watch_later(user),
+            Work::Command(request) => self.command_given_up(&request),
+            Work::Contacts(listing) => self.contacts_given_up(listing),
             Work::Typing { .. } => {}
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub held: Vec<u8>,
     /// Output that gathers while a send is in flight.
     pub out: Vec<u8>,
+    /// Bytes of output that wait for the log.
+    pub gated_bytes: usize,
     /// A send is with the driver.
     pub sending: bool,
     /// Stands in the shard's queue of connections with output.
@@ -71,6 +73,8 @@ pub(crate) struct Attached {
     pub caught_up: bool,
     /// A scan for this session is under way.
     pub scan: Option<AskId>,
+    /// Requests that wait for the store.
+    pub asking: u32,
     /// TYPING that it said lately.
     pub typed: Typed,
 }
@@ -83,6 +87,7 @@ impl Session {
             deframer: Deframer::default(),
             held: Vec::new(),
             out: Vec::new(),
+            gated_bytes: 0,
             sending: false,
             ready: false,
             paused: false,

@@ -210,6 +210,8 @@ impl Shard {
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
             }
+            Gated::Command { at } => self.command_durable(at),
+            Gated::Frames { conn, frames } => self.send_encoded(conn, &frames),
             Gated::Welcome(conn) => self.welcome(conn),
         }
     }

@@ -1,10 +1,10 @@
 //! A user at home: the inbox head, the newest entries, the devices.
 
 use crate::circle::Standing;
-use crate::{ConnId, table::Entity};
-use persistence::{Position, UserState};
+use crate::{ConnId, Limits, table::Entity};
+use persistence::{CommandOutbox, CommandRecord, Position, UserState};
 use std::collections::VecDeque;
-use wire::{DeviceId, Privacy, Seq};
+use wire::{Command, DeviceId, OutboxId, Privacy, Seq};
 
 /// A user in memory.
 pub(crate) struct User {
@@ -22,6 +22,12 @@ pub(crate) struct User {
     pub dirty_until: Position,
     /// New conversations that may start now.
     pub new_conversations: Bucket,
+    /// Outboxes that gave commands.
+    pub outboxes: Vec<CommandOutbox>,
+    /// Commands that may come now.
+    pub commands: Bucket,
+    /// Attaches that may come now.
+    pub attaches: Bucket,
     /// Who sees what.
     pub privacy: Privacy,
     /// Online or not, as it was announced.
@@ -45,6 +51,22 @@ pub(crate) struct Device {
     pub session: Option<ConnId>,
     /// A person looks at the session.
     pub foreground: bool,
+    /// It may never attach again.
+    pub revoked: bool,
+    /// When it attached last, Unix microseconds; 0: never.
+    pub attached_us: u64,
+    pub name: Box<str>,
+    pub platform: Box<str>,
+}
+
+/// What a command's number is to its outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    /// The next one; perhaps the outbox's first.
+    Next { first: bool },
+    Known,
+    OutOfOrder { next: Seq },
+    TooManyOutboxes,
 }
 
 /// A token bucket.
@@ -76,25 +98,47 @@ impl Bucket {
     }
 }
 
+impl Device {
+    pub fn new(id: DeviceId) -> Device {
+        Device {
+            id,
+            acked: 0,
+            logged: 0,
+            session: None,
+            foreground: false,
+            revoked: false,
+            attached_us: 0,
+            name: Box::default(),
+            platform: Box::default(),
+        }
+    }
+}
+
 impl User {
-    pub fn new(state: UserState, new_conversations: Bucket) -> User {
+    pub fn new(state: UserState, limits: &Limits, now_us: u64) -> User {
+        let full = |burst| Bucket::full(burst, now_us);
         let devices = state.devices.into_iter();
         User {
             head: state.head,
             visible: state.head,
             epoch: state.epoch,
             devices: devices
-                .map(|(id, acked)| Device {
-                    id,
-                    acked,
-                    logged: acked,
-                    session: None,
-                    foreground: false,
+                .map(|state| Device {
+                    acked: state.acked,
+                    logged: state.acked,
+                    revoked: state.info.revoked,
+                    attached_us: state.info.attached_us,
+                    name: state.info.name.into(),
+                    platform: state.info.platform.into(),
+                    ..Device::new(state.device)
                 })
                 .collect(),
             recent: VecDeque::new(),
             dirty_until: Position(0),
-            new_conversations,
+            new_conversations: full(limits.new_conversations_burst),
+            outboxes: state.outboxes,
+            commands: full(limits.command_burst),
+            attaches: full(limits.attach_burst),
             privacy: state.privacy,
             standing: Standing { online: false, last_seen_us: state.last_seen_us },
             leaves_us: None,
@@ -156,6 +200,48 @@ impl User {
     /// The first entry that the log has; `head + 1` if there is none.
     pub fn first_recent(&self) -> Seq {
         self.head + 1 - self.recent.len() as u64
+    }
+
+    /// Judges a command's number, as `Conversation::judge` does a send's.
+    pub fn judge(&self, device: DeviceId, name: OutboxId, n: Seq, outboxes_max: u32) -> Numbered {
+        match self.outboxes.iter().find(|outbox| outbox.outbox == name) {
+            Some(outbox) if n < outbox.next => Numbered::Known,
+            Some(outbox) if n > outbox.next => Numbered::OutOfOrder { next: outbox.next },
+            Some(_) => Numbered::Next { first: false },
+            None if n != 1 => Numbered::OutOfOrder { next: 1 },
+            None => {
+                let of_device = self.outboxes.iter().filter(|outbox| outbox.device == device);
+                match of_device.count() >= outboxes_max as usize {
+                    true => Numbered::TooManyOutboxes,
+                    false => Numbered::Next { first: true },
+                }
+            }
+        }
+    }
+
+    /// A command was taken: its number, and what it changes about the user alone. The record may
+    /// be older than the store; those of one user come in the order in which they were taken.
+    pub fn apply_command(&mut self, record: &CommandRecord<'_>) {
+        let next = record.n + 1;
+        match self.outboxes.iter_mut().find(|outbox| outbox.outbox == record.outbox) {
+            Some(outbox) => outbox.next = outbox.next.max(next),
+            None => self.outboxes.push(CommandOutbox {
+                outbox: record.outbox,
+                device: record.new_outbox_of.unwrap_or(DeviceId(0)),
+                next,
+            }),
+        }
+        match Command::decode(record.command) {
+            _ if record.code != 0 => {}
+            Ok(Command::Privacy(privacy)) => self.privacy = privacy,
+            Ok(Command::Revoke { device: id }) => {
+                let known = self.device_mut(id);
+                if let Some(device) = known {
+                    device.revoked = true;
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A person looks at one of the sessions.

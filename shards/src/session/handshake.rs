@@ -198,6 +198,7 @@ impl Shard {
             in_flight_bytes: 0,
             caught_up: false,
             scan: None,
+            asking: 0,
             typed: Default::default(),
         };
         let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);
