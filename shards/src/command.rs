@@ -88,7 +88,7 @@ impl Shard {
     }
 
     /// What a command changes must be here.
-    pub(crate) fn command_needs(request: &CommandRequest) -> [Option<Need>; 4] {
+    pub(crate) fn command_needs(request: &CommandRequest) -> [Option<Need>; 3] {
         let user = request.user;
         let command = Command::decode(&request.bytes).ok();
         let conv = command.as_ref().and_then(|command| conv_of(user, command));
@@ -97,7 +97,6 @@ impl Shard {
             Some(Need::User(user)),
             conv.map(|conv| Need::Member(user, conv)),
             circle.then_some(Need::Circle(user)),
-            None,
         ]
     }
 

@@ -125,15 +125,3 @@ impl Entity for Conversation {
         self.dirty_until <= flushed && self.owed.is_empty() && !self.queued
     }
 }
-
-/// The newest place of a conversation that a participant's home took.
-pub(crate) struct Mark {
-    pub seq: Seq,
-    pub dirty_until: Position,
-}
-
-impl Entity for Mark {
-    fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed
-    }
-}

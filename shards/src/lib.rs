@@ -21,6 +21,7 @@ mod inbox;
 mod lane;
 mod limits;
 mod loads;
+mod member;
 mod place;
 mod presence;
 mod recovered;

@@ -23,8 +23,8 @@ pub struct Limits {
     pub users_max: u32,
     /// Conversations in memory at one core.
     pub conversations_max: u32,
-    /// Marks in memory at one core.
-    pub marks_max: u32,
+    /// Members (user and conversation) in memory at one core.
+    pub members_max: u32,
     /// Known devices of one user.
     pub devices_max: u32,
     /// Outboxes of one device in one conversation.
@@ -116,7 +116,7 @@ impl Default for Limits {
             output_bytes_max: 64 * 1024,
             users_max: 40_000,
             conversations_max: 40_000,
-            marks_max: 80_000,
+            members_max: 80_000,
             devices_max: 16,
             outboxes_max: 64,
             waiting_max: 8_192,
@@ -173,7 +173,7 @@ impl Limits {
             output_bytes_max: 1_024,
             users_max: 6,
             conversations_max: 4,
-            marks_max: 6,
+            members_max: 8,
             devices_max: 4,
             outboxes_max: 8,
             waiting_max: 8,

@@ -1,12 +1,13 @@
 //! Requests to the backend: which are under way, and whose answers still count (R10).
 
-use crate::conversation::{Conversation, Mark};
+use crate::conversation::Conversation;
+use crate::member::Member;
 use crate::shard::Shard;
 use crate::table::{Map, Presence};
 use crate::user::{Bucket, User};
 use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
-use persistence::{Load, Loaded, Position};
+use persistence::{Load, Loaded};
 use std::collections::VecDeque;
 use wire::planted::{Bug, active};
 
@@ -120,7 +121,7 @@ impl Shard {
         match need {
             Need::User(user) => self.users.park(user, work),
             Need::Conv(conv) => self.convs.park(conv, work),
-            Need::Mark(user, conv) => self.marks.park((user, conv), work),
+            Need::Member(user, conv) => self.members.park((user, conv), work),
         }
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Shard {
         match need {
             Need::User(user) => self.users.presence(user),
             Need::Conv(conv) => self.convs.presence(conv),
-            Need::Mark(user, conv) => self.marks.presence((user, conv)),
+            Need::Member(user, conv) => self.members.presence((user, conv)),
         }
     }
 
@@ -142,7 +143,7 @@ impl Shard {
         let room = match need {
             Need::User(user) => self.users.begin_load(user, flushed),
             Need::Conv(conv) => self.convs.begin_load(conv, flushed),
-            Need::Mark(user, conv) => self.marks.begin_load((user, conv), flushed),
+            Need::Member(user, conv) => self.members.begin_load((user, conv), flushed),
         };
         if room {
             self.begin_ask(need);
@@ -154,7 +155,7 @@ impl Shard {
         let load = match need {
             Need::User(user) => Load::User(user),
             Need::Conv(conv) => Load::Conversation(conv),
-            Need::Mark(user, conv) => Load::Mark(user, conv),
+            Need::Member(user, conv) => Load::Mark(user, conv),
         };
         self.ask(Ask::Load(load), Pending::Load(need));
     }
@@ -173,10 +174,10 @@ impl Shard {
                 self.recovered.apply_conv(&self.log, &self.owed, id, &mut conv);
                 self.convs.loaded(id, conv)
             }
-            (Need::Mark(user, conv), Loaded::Mark(seq)) => {
-                let mut mark = Mark { seq, dirty_until: Position(0) };
-                self.recovered.apply_mark(&self.log, (user, conv), &mut mark);
-                self.marks.loaded((user, conv), mark)
+            (Need::Member(user, conv), Loaded::Mark(seq)) => {
+                let mut member = Member::new(seq);
+                self.recovered.apply_member(&self.log, (user, conv), &mut member);
+                self.members.loaded((user, conv), member)
             }
             (need, loaded) => panic!("asked for {need:?}, got {loaded:?}"),
         };
@@ -187,7 +188,7 @@ impl Shard {
         let waiting = match need {
             Need::User(user) => self.users.load_failed(user),
             Need::Conv(conv) => self.convs.load_failed(conv),
-            Need::Mark(user, conv) => self.marks.load_failed((user, conv)),
+            Need::Member(user, conv) => self.members.load_failed((user, conv)),
         };
         self.stats.loads_failed += 1;
         for work in waiting {

@@ -2,7 +2,8 @@
 //! the backend has all of it.
 
 use crate::AskId;
-use crate::conversation::{Conversation, Mark, Owed};
+use crate::conversation::{Conversation, Owed};
+use crate::member::Member;
 use crate::place::Place;
 use crate::table::{Map, Set};
 use crate::user::{Device, User};
@@ -15,7 +16,7 @@ use wire::{DeviceId, Seq, UserId};
 pub(crate) struct Recovered {
     users: Map<UserId, OfUser>,
     convs: Map<ConvKey, Vec<Position>>,
-    marks: Map<(UserId, ConvKey), Seq>,
+    members: Map<(UserId, ConvKey), Vec<Position>>,
     /// Conversations with fan-outs to send again, not loaded so far.
     owing: Set<ConvKey>,
     pub queue: VecDeque<ConvKey>,
@@ -65,7 +66,7 @@ impl Recovered {
                         self.of_user(user).entries.push((m.inbox[index], at));
                     }
                     if m.marks[index] {
-                        self.mark((user, m.conv), m.conv_seq);
+                        self.of_member((user, m.conv)).push(at);
                     }
                 }
                 if place.is_home(m.conv.owner()) {
@@ -80,7 +81,7 @@ impl Recovered {
                 if i.inbox_seq != 0 {
                     self.of_user(i.user).entries.push((i.inbox_seq, at));
                 }
-                self.mark((i.user, i.conv), i.conv_seq);
+                self.of_member((i.user, i.conv)).push(at);
             }
             Record::Cursor { user, device, acked } if place.is_home(*user) => {
                 self.of_user(*user).cursors.push((*device, *acked));
@@ -97,9 +98,8 @@ impl Recovered {
         self.users.entry(user).or_default()
     }
 
-    fn mark(&mut self, key: (UserId, ConvKey), seq: Seq) {
-        let mark = self.marks.entry(key).or_default();
-        *mark = (*mark).max(seq);
+    fn of_member(&mut self, key: (UserId, ConvKey)) -> &mut Vec<Position> {
+        self.members.entry(key).or_default()
     }
 
     /// Adds to a user what the store may not have.
@@ -144,11 +144,10 @@ impl Recovered {
         }
     }
 
-    /// Adds to a mark what the store may not have.
-    pub fn apply_mark(&self, log: &Log, key: (UserId, ConvKey), mark: &mut Mark) {
-        if let Some(&seq) = self.marks.get(&key) {
-            mark.seq = mark.seq.max(seq);
-            mark.dirty_until = log.base();
+    /// Adds to a member what the store may not have.
+    pub fn apply_member(&self, log: &Log, key: (UserId, ConvKey), member: &mut Member) {
+        for &at in self.members.get(&key).into_iter().flatten() {
+            member.apply(key.0, &log.read(at), log.base());
         }
     }
 
@@ -162,7 +161,7 @@ impl Recovered {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.convs.is_empty() && self.marks.is_empty()
+        self.users.is_empty() && self.convs.is_empty() && self.members.is_empty()
     }
 
     /// The store has everything, for loads from `next` on.

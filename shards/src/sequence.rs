@@ -13,6 +13,8 @@ use wire::{CloseCode, RefusalCode, Seq, UserId};
 
 /// Bytes of a record beside its body, at most, with the padding of a group of its own.
 const RECORD_OVERHEAD: u64 = 256;
+/// Entities that one piece of work needs, at most.
+const NEEDS_MAX: usize = 5;
 
 impl SendAnswer {
     /// The answer to a request.
@@ -60,42 +62,48 @@ impl Shard {
         }
     }
 
-    fn needs(&mut self, work: &Work) -> [Option<Need>; 4] {
+    fn needs(&mut self, work: &Work) -> [Option<Need>; NEEDS_MAX] {
         match work {
             Work::Submit(request) if self.place.owner(request.conv) == self.place.me => {
                 self.sequence_needs(request.conv)
             }
-            // The sender is not the owner, whose home is elsewhere: the mark says whether the
+            // The sender is not the owner, whose home is elsewhere: the member says whether the
             // conversation is new.
-            Work::Submit(r) => [Some(Need::Mark(r.sender, r.conv)), None, None, None],
+            Work::Submit(r) => [Some(Need::Member(r.sender, r.conv)), None, None, None, None],
             Work::Sequence { request, .. } => self.sequence_needs(request.conv),
             Work::Append { append, .. } => {
-                let mark = Need::Mark(append.user, append.conv);
-                [Some(mark), Some(Need::User(append.user)), None, None]
+                let member = Need::Member(append.user, append.conv);
+                [Some(member), Some(Need::User(append.user)), None, None, None]
             }
             Work::Attach(conn) => {
                 let user = self.attaching_user(*conn);
-                [user.map(Need::User), None, None, None]
+                [user.map(Need::User), None, None, None, None]
             }
-            Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None],
-            Work::Watch(user) => [Some(Need::User(*user)), Some(Need::Circle(*user)), None, None],
-            Work::Command(request) => Shard::command_needs(request),
-            Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None],
+            Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None, None],
+            Work::Watch(user) => {
+                [Some(Need::User(*user)), Some(Need::Circle(*user)), None, None, None]
+            }
+            Work::Command(request) => {
+                let [user, member, circle] = Shard::command_needs(request);
+                [user, member, circle, None, None]
+            }
+            Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None, None],
             Work::Typing { from, writer, reader } => {
-                [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None]
+                [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None, None]
             }
         }
     }
 
     /// The owner's own user is always here; the guest may be.
-    fn sequence_needs(&self, conv: ConvKey) -> [Option<Need>; 4] {
+    fn sequence_needs(&self, conv: ConvKey) -> [Option<Need>; NEEDS_MAX] {
         let owner = conv.owner();
         let guest = conv.peer_of(owner);
         let here = self.place.is_home(guest);
         [
             Some(Need::Conv(conv)),
             Some(Need::User(owner)),
-            here.then_some(Need::Mark(guest, conv)),
+            Some(Need::Member(owner, conv)),
+            here.then_some(Need::Member(guest, conv)),
             here.then_some(Need::User(guest)),
         ]
     }
@@ -164,11 +172,7 @@ impl Shard {
     }
 
     fn is_new(&mut self, sender: UserId, conv: ConvKey) -> bool {
-        if sender == conv.owner() {
-            self.convs.ready(conv).head == 0
-        } else {
-            self.marks.ready((sender, conv)).seq == 0
-        }
+        self.members.ready((sender, conv)).taken == 0
     }
 
     /// At the owner, with everything loaded: gives the message its place, or says why not.
@@ -228,12 +232,11 @@ impl Shard {
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
-            let guest_here = user != owner
-                && self.place.is_home(user)
-                && self.marks.ready((user, key)).seq == conv_seq - 1;
-            marks[index] = guest_here;
+            marks[index] = user == owner
+                || self.place.is_home(user)
+                    && self.members.ready((user, key)).taken == conv_seq - 1;
             let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if (user == owner || guest_here) && has_entry {
+            if marks[index] && has_entry {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
@@ -267,9 +270,9 @@ impl Shard {
                 }
             }
             if marks[index] {
-                let mark = self.marks.ready((user, key));
-                (mark.seq, mark.dirty_until) = (conv_seq, end);
-            } else if user != owner {
+                let quiet = user == request.sender || void.is_some();
+                self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
+            } else {
                 self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
                 self.owed.insert(at);
             }
@@ -315,13 +318,12 @@ impl Shard {
         if !active(Bug::SentBeforeDurable) {
             self.answer(to, answer);
         }
-        let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
-            if user != owner && !marks[index] {
+            if !marks[index] {
                 self.queue_fan_out(key);
             }
         }

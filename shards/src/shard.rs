@@ -1,12 +1,13 @@
 //! The state of one core, and what each event does to it: order and dispatch only.
 
 use crate::circle::Circle;
-use crate::conversation::{Conversation, Mark};
+use crate::conversation::Conversation;
 use crate::core::CoreConfig;
 use crate::flush::Flush;
 use crate::gate::{Gate, Gated};
 use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
+use crate::member::Member;
 use crate::place::Place;
 use crate::presence::Source;
 use crate::recovered::Recovered;
@@ -38,7 +39,7 @@ pub(crate) struct Shard {
     pub sessions: Sessions,
     pub users: Table<UserId, User>,
     pub convs: Table<ConvKey, Conversation>,
-    pub marks: Table<(UserId, ConvKey), Mark>,
+    pub members: Table<(UserId, ConvKey), Member>,
     pub circles: Table<UserId, Circle>,
     pub source: Source,
     pub watching: Watching,
@@ -93,7 +94,7 @@ impl Shard {
             sessions: Sessions::default(),
             users: Table::new(limits.users_max, config.seed),
             convs: Table::new(limits.conversations_max, config.seed ^ 1),
-            marks: Table::new(limits.marks_max, config.seed ^ 2),
+            members: Table::new(limits.members_max, config.seed ^ 2),
             circles: Table::new(limits.circles_max, config.seed ^ 3),
             source: Source::new(config.cores, time_us),
             watching: Watching::new(config.cores),

@@ -35,6 +35,6 @@ pub(crate) enum Work {
 pub(crate) enum Need {
     User(UserId),
     Conv(ConvKey),
-    Mark(UserId, ConvKey),
+    Member(UserId, ConvKey),
     Circle(UserId),
 }
