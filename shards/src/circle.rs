@@ -4,7 +4,7 @@
 use crate::contacts::Unflushed;
 use crate::place::Place;
 use crate::table::Entity;
-use persistence::Position;
+use persistence::{ContactState, Position};
 use wire::{UserId, UserPresence, Visibility};
 
 /// Whether somebody is there, as far as others may know.
@@ -45,6 +45,19 @@ pub(crate) struct Circle {
 }
 
 impl Circle {
+    /// From all that the store has, lowest number first.
+    pub fn new(rows: &[(UserId, ContactState)]) -> Circle {
+        let those = |pick: fn(&ContactState) -> bool| {
+            let picked = rows.iter().filter(|(_, state)| pick(state));
+            picked.map(|(peer, _)| *peer).collect()
+        };
+        Circle {
+            contacts: those(|state| state.contact),
+            blocked: those(|state| state.blocked),
+            ..Circle::default()
+        }
+    }
+
     /// Whether this user may see the presence.
     pub fn shows(&self, watcher: UserId) -> bool {
         self.blocked.binary_search(&watcher).is_err()

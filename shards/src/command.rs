@@ -3,6 +3,7 @@
 //! ones come back to all of the user's devices through the inbox.
 
 use crate::gate::Gated;
+use crate::member::Member;
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::user::Numbered;
@@ -47,7 +48,7 @@ pub(crate) fn conv_of(user: UserId, command: &Command<'_>) -> Option<ConvKey> {
     ConvKey::new(user, UserId::new(peer_of(command)?)?)
 }
 
-fn is_about_contacts(command: &Command<'_>) -> bool {
+pub(crate) fn is_about_contacts(command: &Command<'_>) -> bool {
     matches!(
         command,
         Command::ContactAdd { .. }
@@ -55,6 +56,35 @@ fn is_about_contacts(command: &Command<'_>) -> bool {
             | Command::Block { .. }
             | Command::Unblock { .. }
     )
+}
+
+impl Member {
+    /// A command was applied.
+    pub fn apply_command(&mut self, command: &Command<'_>, end: Position) {
+        match *command {
+            Command::Settings { settings, .. } => self.settings = settings,
+            Command::DeleteForMe { first, last, .. } => {
+                persistence::add_range(&mut self.hidden, first, last);
+            }
+            Command::ContactAdd { name, .. } => {
+                (self.contact.contact, self.contact.name) = (true, name.into());
+            }
+            Command::ContactRemove { .. } => {
+                (self.contact.contact, self.contact.name) = (false, String::new());
+            }
+            Command::Block { .. } => self.contact.blocked = true,
+            Command::Unblock { .. } => self.contact.blocked = false,
+            Command::Privacy(_) | Command::Revoke { .. } => return,
+        }
+        self.dirty_until = end;
+    }
+
+    /// Ranges of hidden places, if these are hidden too.
+    fn hidden_ranges_with(&self, first: Seq, last: Seq) -> usize {
+        let mut hidden = self.hidden.clone();
+        persistence::add_range(&mut hidden, first, last);
+        hidden.len()
+    }
 }
 
 impl Shard {

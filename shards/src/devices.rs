@@ -3,8 +3,15 @@
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::ConnId;
-use persistence::Record;
+use persistence::{Position, Record};
 use wire::{CloseCode, DeviceId, DeviceItem, Devices, End, ServerFrame, UserId};
+
+/// What a device says of itself in HELLO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    pub name: Box<str>,
+    pub platform: Box<str>,
+}
 
 impl Shard {
     /// Whether this device may attach; otherwise why the connection closes, and in how many ms to
@@ -34,21 +41,33 @@ impl Shard {
         taken.map_err(|after_ms| (CloseCode::Overloaded, after_ms))
     }
 
-    /// Notes that a device attaches, and what it says of itself. A new one counts from now on for
-    /// what is kept.
-    pub(crate) fn log_device(&mut self, id: UserId, device: DeviceId) {
-        let device = self.users.ready(id).device_mut(device).expect("made before");
+    /// Notes that a device attaches, and what it says of itself. Returns what WELCOME rests on: a
+    /// new device counts from its record on for what is kept; of a known one only the time changes.
+    pub(crate) fn log_device(&mut self, id: UserId, device: DeviceId, about: About) -> Position {
+        let (before, attached_us) = (self.log.end(), self.now.unix_us);
+        let room = self.log.room_bytes() >= self.reserve(8);
+        let user = self.users.ready(id);
+        let known = user.device_mut(device).is_some();
+        let of_user = user.device_or_new(device);
+        (of_user.attached_us, of_user.name, of_user.platform) =
+            (attached_us, about.name, about.platform);
+        if known && !room {
+            return before;
+        }
+        let (name, platform) = (of_user.name.clone(), of_user.platform.clone());
         let record = Record::Device {
             user: id,
-            device: device.id,
+            device,
             revoked: false,
-            attached_us: device.attached_us,
-            name: &device.name.clone(),
-            platform: &device.platform.clone(),
-            acked: device.acked,
+            attached_us,
+            name: &name,
+            platform: &platform,
+            acked: of_user.acked,
         };
         self.append_record(&record);
-        self.users.ready(id).dirty_until = self.log.end();
+        let end = self.log.end();
+        self.users.ready(id).dirty_until = end;
+        if known { before } else { end }
     }
 
     /// DEVICES.

@@ -206,19 +206,24 @@ impl Shard {
             Content::Body(body) => body.len() as u64,
             Content::Void(_) => 0,
         };
-        if self.log.room_bytes()
-            < body + RECORD_OVERHEAD + limits.reserve_bytes.min(u64::from(limits.segment_bytes) / 4)
-        {
+        if self.owed.len() >= limits.owed_max as usize {
+            return Err(RefusalCode::RetryAfter);
+        }
+        self.record_room(body + RECORD_OVERHEAD)
+    }
+
+    /// Whether a record of this many bytes may come that owes nothing to what was taken before.
+    pub(crate) fn record_room(&self, bytes: u64) -> Result<(), RefusalCode> {
+        let limits = &self.config.limits;
+        let reserve = limits.reserve_bytes.min(u64::from(limits.segment_bytes) / 4);
+        if self.log.room_bytes() < bytes + reserve {
             let full = self.log.device_full();
             return Err(if full { RefusalCode::StorageFull } else { RefusalCode::RetryAfter });
         }
         let tail_max = limits.tail_bytes_max - limits.reserve_bytes;
-        let tail_full = self.log.tail_bytes() + body > tail_max
+        let tail_full = self.log.tail_bytes() + bytes > tail_max
             || self.flush.unflushed_records() >= limits.tail_records_max;
-        if tail_full || self.owed.len() >= limits.owed_max as usize {
-            return Err(RefusalCode::RetryAfter);
-        }
-        Ok(())
+        if tail_full { Err(RefusalCode::RetryAfter) } else { Ok(()) }
     }
 
     /// The message takes its place: one record holds it, the outbox's next number, the entries of
@@ -255,6 +260,8 @@ impl Shard {
             void,
             inbox,
             marks,
+            hidden: [false; 2],
+            change: None,
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));

@@ -1,9 +1,11 @@
 //! Sessions: one per connection, from the first byte to the last.
 
+mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
 
+use crate::devices::About;
 use crate::typing::Typed;
 use crate::{Adoption, AskId, ConnId, CoreIndex};
 use std::collections::VecDeque;
@@ -54,6 +56,7 @@ pub(crate) struct Greeting {
     pub inbox_epoch: u64,
     pub acked: Seq,
     pub foreground: bool,
+    pub about: About,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
 }

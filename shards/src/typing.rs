@@ -65,7 +65,7 @@ impl Shard {
     pub(crate) fn pass_typing(&mut self, from: Option<CoreIndex>, writer: UserId, reader: UserId) {
         let conv = ConvKey::new(writer, reader).expect("two users");
         let here = if from.is_some() { reader } else { writer };
-        if self.members.ready((here, conv)).blocked() {
+        if self.members.ready((here, conv)).contact.blocked {
             return;
         }
         if from.is_some() {

@@ -2,7 +2,7 @@
 
 use crate::circle::Standing;
 use crate::{ConnId, Limits, table::Entity};
-use persistence::{CommandOutbox, CommandRecord, Position, UserState};
+use persistence::{CommandOutbox, CommandRecord, Position, Record, UserState};
 use std::collections::VecDeque;
 use wire::{Command, DeviceId, OutboxId, Privacy, Seq};
 
@@ -247,6 +247,31 @@ impl User {
     /// A person looks at one of the sessions.
     pub fn in_foreground(&self) -> bool {
         self.devices.iter().any(|device| device.session.is_some() && device.foreground)
+    }
+
+    /// The device, which is made if it is new.
+    pub fn device_or_new(&mut self, id: DeviceId) -> &mut Device {
+        let index = self.devices.iter().position(|device| device.id == id);
+        let index = index.unwrap_or_else(|| {
+            self.devices.push(Device::new(id));
+            self.devices.len() - 1
+        });
+        &mut self.devices[index]
+    }
+
+    /// A recovered record of a device.
+    pub fn apply_device(&mut self, record: &Record<'_>) {
+        let &Record::Device { device, revoked, attached_us, name, platform, acked, .. } = record
+        else {
+            unreachable!("{record:?} is of no device")
+        };
+        let device = self.device_or_new(device);
+        device.acked = device.acked.max(acked);
+        device.revoked |= revoked;
+        if attached_us > device.attached_us {
+            device.attached_us = attached_us;
+            (device.name, device.platform) = (name.into(), platform.into());
+        }
     }
 
     pub fn device_mut(&mut self, id: DeviceId) -> Option<&mut Device> {

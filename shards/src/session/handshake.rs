@@ -3,7 +3,7 @@
 use super::{Attached, Greeting, Session, State};
 use crate::gate::Gated;
 use crate::shard::Shard;
-use crate::user::Device;
+use crate::devices::About;
 use crate::work::Work;
 use crate::{Adoption, ConnId, CoreIndex, Effect, Relay, token};
 use persistence::Record;
@@ -80,6 +80,7 @@ impl Shard {
                     inbox_epoch: hello.inbox_epoch,
                     acked: hello.acked,
                     foreground: hello.foreground,
+                    about: About { name: hello.name.into(), platform: hello.platform.into() },
                     from: None,
                 },
                 _ => unreachable!("the core that handed it over decoded it"),
@@ -107,11 +108,11 @@ impl Shard {
         };
         let (id, device) = (greeting.user, greeting.device);
         let (claimed_epoch, acked) = (greeting.inbox_epoch, greeting.acked);
-        let user = self.users.ready(id);
-        let known = user.devices.iter().any(|d| d.id == device);
-        if !known && user.devices.len() >= self.config.limits.devices_max as usize {
-            return self.close(conn, CloseCode::DeviceLimit, "");
+        let about = std::mem::take(&mut greeting.about);
+        if let Err((code, retry_after_ms)) = self.may_attach(id, device) {
+            return self.close_for(conn, code, "", retry_after_ms);
         }
+        let user = self.users.ready(id);
         let epoch = self.config.epoch_base + user.epoch;
         let from = match claimed_epoch == epoch {
             true if acked <= user.head => (acked, Verdict::Resume),
@@ -124,20 +125,7 @@ impl Shard {
             false if claimed_epoch == 0 => (0, Verdict::Snapshot(SnapshotReason::NewDevice)),
             false => (0, Verdict::Snapshot(SnapshotReason::Epoch)),
         };
-        if !known {
-            // From now on the device counts for what is kept.
-            self.append_record(&Record::Cursor { user: id, device, acked: 0 });
-            let end = self.log.end();
-            let user = self.users.ready(id);
-            user.devices.push(Device {
-                id: device,
-                acked: 0,
-                logged: 0,
-                session: None,
-                foreground: false,
-            });
-            user.dirty_until = end;
-        }
+        let until = self.log_device(id, device, about);
         let user = self.users.ready(id);
         let of_user = user.device_mut(device).expect("known");
         of_user.foreground = false;
@@ -150,7 +138,7 @@ impl Shard {
             self.close(older, CloseCode::Displaced, "");
         }
         self.attendance(id);
-        self.gate.hold(self.log.end(), Gated::Welcome(conn));
+        self.gate.hold(until, Gated::Welcome(conn));
     }
 
     fn raise_epoch(&mut self, id: UserId, epoch: u64) {

@@ -1,12 +1,12 @@
 //! Output: answers, inbox entries while there is credit, closing.
 
-use super::{Session, State};
+use super::{Session, State, entries};
 use crate::gate::Gated;
 use crate::shard::Shard;
 use crate::{Ask, ConnId, Effect, SendAnswer, relay::Outcome};
-use persistence::{Entry, EntryKind, InboxKind, Record, Scan, Scanned};
+use persistence::{Entry, Scan, Scanned};
 use wire::{
-    AckLevel, Answer, CaughtUp, Close, CloseCode, Deliver, OutOfOrder, Own, Refused,
+    AckLevel, Answer, CaughtUp, Close, CloseCode, OutOfOrder, Refused,
     RefusalCode, RequestRefused, Retry, SendKey, Sent, ServerFrame, UserId,
 };
 
@@ -287,28 +287,7 @@ impl Shard {
     }
 
     fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
-        let (conv, conv_seq) = (entry.conv.seen_by(id), entry.conv_seq);
-        let time_ms = entry.time_us / 1_000;
-        let frame = match &entry.kind {
-            EntryKind::Peer { body } => {
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-            EntryKind::Own { outbox, n, void, hash } => {
-                let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            }
-        };
+        let frame = entries::stored(entry, id);
         let length = self.send(conn, &frame);
         self.entry_counted(conn, length);
     }
@@ -322,7 +301,8 @@ impl Shard {
             _ => self.buffers.pop().unwrap_or_default(),
         };
         let before = out.len();
-        encode_logged(&mut out, &self.log.read(at), id);
+        let record = self.log.read(at);
+        wire::encode_server(&mut out, &entries::logged(&record, id));
         let length = out.len() - before;
         let session = self.sessions.get(conn).expect("attached");
         session.out = out;
@@ -338,54 +318,4 @@ impl Shard {
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
         session.entry_sent(length);
     }
-}
-
-/// The inbox entry of `id` in a record, as a frame.
-fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
-    let frame = match record {
-        Record::Message(m) => {
-            let (conv, conv_seq, time_ms) = (m.conv.seen_by(id), m.conv_seq, m.time_us / 1_000);
-            if m.sender == id {
-                let hash = m.void.unwrap_or_else(|| wire::body_hash(m.body));
-                let (outbox, n, void) = (m.outbox, m.n, m.void.is_some());
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            } else {
-                let body = m.body;
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-        }
-        Record::Inbox(i) => {
-            let (conv, conv_seq, time_ms) = (i.conv.seen_by(id), i.conv_seq, i.time_us / 1_000);
-            match i.kind {
-                InboxKind::Peer { body } => {
-                    ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-                }
-                InboxKind::Own { outbox, n, void, hash } => ServerFrame::Own(Own {
-                    d_inbox: 1,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change: None,
-                    hash,
-                }),
-                InboxKind::Nothing => unreachable!("a mark is no entry"),
-            }
-        }
-        _ => unreachable!("{record:?} holds no inbox entry"),
-    };
-    wire::encode_server(out, &frame);
 }

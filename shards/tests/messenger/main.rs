@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+mod commands;
+mod devices;
 mod presence;
 mod typing;
 mod world;
