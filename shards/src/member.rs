@@ -5,7 +5,7 @@ use crate::table::Entity;
 use persistence::{
     ABOVE_READ_MAX, ContactState, InboxKind, MemberState, PeerMarks, Position, Record, Row,
 };
-use wire::{ConvSettings, DeviceId, Seq, UserId};
+use wire::{Command, ConvSettings, DeviceId, Seq, UserId};
 
 /// A participant's side of a conversation in memory.
 pub(crate) struct Member {
@@ -17,10 +17,11 @@ pub(crate) struct Member {
     pub delivered: Vec<(DeviceId, Seq)>,
     /// The peer's marks.
     pub peer: PeerMarks,
+    /// How the user keeps the conversation.
     pub settings: ConvSettings,
     /// What the peer is to the user.
     pub contact: ContactState,
-    /// Places that the user does not see: sorted, with a gap between any two ranges.
+    /// Places that the user does not see, as `persistence::add_range` keeps them.
     pub hidden: Vec<(Seq, Seq)>,
     /// Inbox number of the newest message.
     pub last_inbox: Seq,
@@ -99,6 +100,10 @@ impl Member {
             Record::Delivered { device, upto, .. } => self.deliver(*device, *upto),
             Record::Receipt { read, delivered, .. } => {
                 self.peer.join(PeerMarks { read: *read, delivered: delivered.clone() });
+            }
+            Record::Command(c) => {
+                let command = Command::decode(c.command).expect("only applied ones come here");
+                self.apply_command(&command, end);
             }
             _ => unreachable!("{record:?} says nothing about a member"),
         }

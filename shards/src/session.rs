@@ -6,6 +6,8 @@ mod handshake;
 mod inbound;
 mod outbound;
 
+use crate::devices::About;
+use crate::typing::Typed;
 use crate::{Adoption, ConnId, CoreIndex};
 pub(crate) use catch_up::Scans;
 use std::collections::VecDeque;
@@ -20,6 +22,8 @@ pub(crate) struct Session {
     pub held: Vec<u8>,
     /// Output that gathers while a send is in flight.
     pub out: Vec<u8>,
+    /// Bytes of output that wait for the log.
+    pub gated_bytes: usize,
     /// A send is with the driver.
     pub sending: bool,
     /// Stands in the shard's queue of connections with output.
@@ -53,6 +57,8 @@ pub(crate) struct Greeting {
     pub features: u64,
     pub inbox_epoch: u64,
     pub acked: Seq,
+    pub foreground: bool,
+    pub about: About,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
 }
@@ -80,6 +86,10 @@ pub(crate) struct Attached {
     pub scanning: catch_up::Scanning,
     /// Entries behind `sent`, read from the store.
     pub ahead: catch_up::Ahead,
+    /// Requests that wait for the store.
+    pub asking: u32,
+    /// TYPING that it said lately.
+    pub typed: Typed,
 }
 
 impl Session {
@@ -90,6 +100,7 @@ impl Session {
             deframer: Deframer::default(),
             held: Vec::new(),
             out: Vec::new(),
+            gated_bytes: 0,
             sending: false,
             ready: false,
             paused: false,

@@ -1,12 +1,13 @@
 //! Output: answers, inbox entries while there is credit, closing.
 
 use super::{Session, State, entries};
+use crate::gate::Gated;
 use crate::shard::Shard;
 use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
 use persistence::Entry;
 use wire::{
-    AckLevel, Answer, Close, CloseCode, OutOfOrder, Refused, Retry, SendKey, Sent, Seq,
-    ServerFrame, UserId,
+    AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
+    SendKey, Sent, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -26,6 +27,40 @@ impl Shard {
             self.ready.push_back(conn);
         }
         session.out.len() - before
+    }
+
+    /// Appends frames once everything that is in the log now is durable.
+    pub(crate) fn send_gated(&mut self, conn: ConnId, frames: &[ServerFrame<'_>]) {
+        let mut encoded = Vec::new();
+        frames.iter().for_each(|frame| wire::encode_server(&mut encoded, frame));
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        session.gated_bytes += encoded.len();
+        self.gate.hold(self.log.end(), Gated::Frames { conn, frames: encoded });
+    }
+
+    /// Appends encoded frames to the connection's output.
+    pub(crate) fn send_encoded(&mut self, conn: ConnId, frames: &[u8]) {
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        if session.out.capacity() == 0 {
+            session.out = self.buffers.pop().unwrap_or_default();
+        }
+        session.gated_bytes -= frames.len();
+        session.out.extend_from_slice(frames);
+        if !session.sending && !std::mem::replace(&mut session.ready, true) {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// Refuses a request that is no send.
+    pub(crate) fn refuse_request(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        code: RefusalCode,
+        retry_after_ms: u64,
+    ) {
+        let refused = RequestRefused { request, code, retry_after_ms };
+        self.send(conn, &ServerFrame::RequestRefused(refused));
     }
 
     /// The connection's output, to be sent now.
@@ -69,6 +104,17 @@ impl Shard {
             Retry::Later => self.config.limits.retry_after_ms,
             Retry::Never => 0,
         };
+        self.close_for(conn, code, reason, retry_after_ms);
+    }
+
+    /// Ends a session, which may come back after `retry_after_ms`.
+    pub(crate) fn close_for(
+        &mut self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &str,
+        retry_after_ms: u64,
+    ) {
         self.send(conn, &ServerFrame::Close(Close { code, retry_after_ms, reason }));
         self.end(conn);
     }
@@ -103,11 +149,13 @@ impl Shard {
             }
             State::End { .. } => return,
         };
+        self.unwatch_all(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
         if device.session == Some(conn) {
             device.session = None;
+            self.attendance(id);
         }
     }
 
