@@ -2,8 +2,8 @@
 //! grows, so records apply in any order, and again.
 
 use crate::table::Entity;
-use persistence::{InboxKind, Position, Record};
-use wire::{Seq, UserId};
+use persistence::{ContactState, InboxKind, MemberState, Position, Record};
+use wire::{Command, ConvSettings, Seq, UserId};
 
 /// Unread messages are counted up to this many.
 const UNREAD_MAX: u64 = 1_000;
@@ -18,13 +18,28 @@ pub(crate) struct Member {
     pub last_inbox: Seq,
     /// Of the newest places: which ones are no messages of the peer to read.
     quiet: Places,
+    /// How the user keeps the conversation.
+    pub settings: ConvSettings,
+    /// What the peer is to the user.
+    pub contact: ContactState,
+    /// Places that the user does not see, as `persistence::add_range` keeps them.
+    pub hidden: Vec<(Seq, Seq)>,
     /// End of the newest record about it.
     pub dirty_until: Position,
 }
 
 impl Member {
-    pub fn new(taken: Seq) -> Member {
-        Member { taken, read: 0, last_inbox: 0, quiet: Places::default(), dirty_until: Position(0) }
+    pub fn new(state: MemberState) -> Member {
+        Member {
+            taken: state.taken,
+            read: state.read,
+            last_inbox: state.last_inbox,
+            quiet: Places::default(),
+            settings: state.settings,
+            contact: state.contact,
+            hidden: state.hidden,
+            dirty_until: Position(0),
+        }
     }
 
     /// The home took a place, with the inbox entry `inbox_seq` or (0) without one. `quiet`: there
@@ -49,6 +64,10 @@ impl Member {
             Record::Inbox(i) => {
                 let quiet = !matches!(i.kind, InboxKind::Peer { .. });
                 self.take(i.conv_seq, i.inbox_seq, quiet, end);
+            }
+            Record::Command(c) => {
+                let command = Command::decode(c.command).expect("only applied ones come here");
+                self.apply_command(&command, end);
             }
             _ => unreachable!("{record:?} says nothing about a member"),
         }

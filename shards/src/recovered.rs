@@ -2,14 +2,16 @@
 //! the backend has all of it.
 
 use crate::AskId;
+use crate::circle::Circle;
+use crate::command::{conv_of, is_about_contacts};
 use crate::conversation::{Conversation, Owed};
 use crate::member::Member;
 use crate::place::Place;
 use crate::table::{Map, Set};
-use crate::user::{Device, User};
-use persistence::{ConvKey, Log, Position, Record};
+use crate::user::User;
+use persistence::{CommandRecord, ConvKey, Log, Position, Record};
 use std::collections::{BTreeSet, VecDeque};
-use wire::{DeviceId, Seq, UserId};
+use wire::{Command, DeviceId, Seq, UserId};
 
 /// Recovered records by entity.
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub(crate) struct Recovered {
     users: Map<UserId, OfUser>,
     convs: Map<ConvKey, Vec<Position>>,
     members: Map<(UserId, ConvKey), Vec<Position>>,
+    /// Commands about contacts.
+    circles: Map<UserId, Vec<Position>>,
     /// Conversations with fan-outs to send again, not loaded so far.
     owing: Set<ConvKey>,
     pub queue: VecDeque<ConvKey>,
@@ -29,6 +33,9 @@ struct OfUser {
     entries: Vec<(Seq, Position)>,
     cursors: Vec<(DeviceId, Seq)>,
     epoch: u64,
+    commands: Vec<Position>,
+    devices: Vec<Position>,
+    last_seen_us: u64,
 }
 
 impl Recovered {
@@ -86,11 +93,38 @@ impl Recovered {
             Record::Cursor { user, device, acked } if place.is_home(*user) => {
                 self.of_user(*user).cursors.push((*device, *acked));
             }
+            Record::Device { user, .. } if place.is_home(*user) => {
+                self.of_user(*user).devices.push(at);
+            }
+            Record::LastSeen { user, time_us } if place.is_home(*user) => {
+                let of_user = self.of_user(*user);
+                of_user.last_seen_us = of_user.last_seen_us.max(*time_us);
+            }
+            Record::Command(command) if place.is_home(command.user) => {
+                self.index_command(at, command);
+            }
             Record::Epoch { user, epoch } if place.is_home(*user) => {
                 let of_user = self.of_user(*user);
                 of_user.epoch = of_user.epoch.max(*epoch);
             }
             _ => {}
+        }
+    }
+
+    fn index_command(&mut self, at: Position, record: &CommandRecord<'_>) {
+        let user = record.user;
+        let of_user = self.of_user(user);
+        of_user.commands.push(at);
+        of_user.entries.push((record.inbox_seq, at));
+        let Ok(command) = Command::decode(record.command) else { return };
+        if record.code != 0 {
+            return;
+        }
+        if let Some(conv) = conv_of(user, &command) {
+            self.of_member((user, conv)).push(at);
+        }
+        if is_about_contacts(&command) {
+            self.circles.entry(user).or_default().push(at);
         }
     }
 
@@ -108,11 +142,20 @@ impl Recovered {
         user.recover(of_user.entries.iter().copied());
         user.epoch = user.epoch.max(of_user.epoch);
         for &(id, acked) in &of_user.cursors {
-            match user.device_mut(id) {
-                Some(device) => device.acked = device.acked.max(acked),
-                None => user.devices.push(Device { id, acked, logged: acked, session: None }),
-            }
+            let device = user.device_or_new(id);
+            device.acked = device.acked.max(acked);
         }
+        for &at in &of_user.devices {
+            user.apply_device(&log.read(at));
+        }
+        for &at in &of_user.commands {
+            let Record::Command(record) = log.read(at) else {
+                unreachable!("a command stands there")
+            };
+            user.apply_command(&record);
+        }
+        let seen_us = user.standing.last_seen_us.max(of_user.last_seen_us);
+        (user.standing.last_seen_us, user.seen_us) = (seen_us, seen_us);
         user.devices.iter_mut().for_each(|device| device.logged = device.acked);
         user.dirty_until = log.base();
     }
@@ -149,6 +192,17 @@ impl Recovered {
         }
     }
 
+    /// Adds to a circle what the store may not have.
+    pub fn apply_circle(&self, log: &Log, id: UserId, circle: &mut Circle) {
+        for &at in self.circles.get(&id).into_iter().flatten() {
+            let Record::Command(record) = log.read(at) else {
+                unreachable!("a command stands there")
+            };
+            let command = Command::decode(record.command).expect("decoded when it was read");
+            circle.apply_command(&command, log.base());
+        }
+    }
+
     /// A conversation that owes recovered fan-outs is loaded.
     pub fn owed_known(&mut self, key: ConvKey) {
         self.owing.remove(&key);
@@ -159,7 +213,10 @@ impl Recovered {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.convs.is_empty() && self.members.is_empty()
+        self.users.is_empty()
+            && self.convs.is_empty()
+            && self.members.is_empty()
+            && self.circles.is_empty()
     }
 
     /// The store has everything, for loads from `next` on.

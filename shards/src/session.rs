@@ -1,12 +1,16 @@
 //! Sessions: one per connection, from the first byte to the last.
 
 mod catch_up;
+mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
 
-use crate::{Adoption, ConnId, CoreIndex};
 pub(crate) use catch_up::Scans;
+
+use crate::devices::About;
+use crate::typing::Typed;
+use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
@@ -19,6 +23,8 @@ pub(crate) struct Session {
     pub held: Vec<u8>,
     /// Output that gathers while a send is in flight.
     pub out: Vec<u8>,
+    /// Bytes of output that wait for the log.
+    pub gated_bytes: usize,
     /// A send is with the driver.
     pub sending: bool,
     /// Stands in the shard's queue of connections with output.
@@ -52,6 +58,8 @@ pub(crate) struct Greeting {
     pub features: u64,
     pub inbox_epoch: u64,
     pub acked: Seq,
+    pub foreground: bool,
+    pub about: About,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
 }
@@ -72,6 +80,10 @@ pub(crate) struct Attached {
     pub scanning: catch_up::Scanning,
     /// Entries behind `sent`, read from the store.
     pub ahead: catch_up::Ahead,
+    /// Requests that wait for the store.
+    pub asking: u32,
+    /// TYPING that it said lately.
+    pub typed: Typed,
 }
 
 impl Session {
@@ -82,6 +94,7 @@ impl Session {
             deframer: Deframer::default(),
             held: Vec::new(),
             out: Vec::new(),
+            gated_bytes: 0,
             sending: false,
             ready: false,
             paused: false,

@@ -1,5 +1,6 @@
 //! The state of one core, and what each event does to it: order and dispatch only.
 
+use crate::circle::Circle;
 use crate::conversation::Conversation;
 use crate::core::CoreConfig;
 use crate::flush::Flush;
@@ -8,11 +9,13 @@ use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
 use crate::member::Member;
 use crate::place::Place;
+use crate::presence::Source;
 use crate::recovered::Recovered;
 use crate::session::{Scans, Session, Sessions, State};
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::user::User;
+use crate::watch::Watching;
 use crate::wheel::Wheel;
 use crate::work::Work;
 use crate::{ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
@@ -37,6 +40,9 @@ pub(crate) struct Shard {
     pub users: Table<UserId, User>,
     pub convs: Table<ConvKey, Conversation>,
     pub members: Table<(UserId, ConvKey), Member>,
+    pub circles: Table<UserId, Circle>,
+    pub source: Source,
+    pub watching: Watching,
     /// Pieces of work that wait for loads.
     pub waiting: u32,
     pub asks: Asks,
@@ -90,6 +96,9 @@ impl Shard {
             users: Table::new(limits.users_max, config.seed),
             convs: Table::new(limits.conversations_max, config.seed ^ 1),
             members: Table::new(limits.members_max, config.seed ^ 2),
+            circles: Table::new(limits.circles_max, config.seed ^ 3),
+            source: Source::new(config.cores, time_us),
+            watching: Watching::new(config.cores),
             waiting: 0,
             asks: Asks::default(),
             scans: Scans::default(),
@@ -141,6 +150,9 @@ impl Shard {
         let reply = match relay {
             Relay::Send(request) => return self.work(Work::Sequence { from, request }),
             Relay::InboxAppend(append) => return self.work(Work::Append { from, append }),
+            Relay::Watch(changes) => return self.watched(from, &changes),
+            Relay::Presence(batch) => return self.presence_came(from, &batch),
+            Relay::Typing { writer, reader } => return self.typing_came(from, writer, reader),
             reply => reply,
         };
         match reply {
@@ -148,7 +160,7 @@ impl Shard {
             Relay::Confirm { conv, upto, .. } => self.confirmed(conv, upto),
             Relay::Expect { conv, next, .. } => self.expected(conv, next),
             Relay::Busy { conv, .. } => self.busy(conv),
-            Relay::HandoffTaken | Relay::Send(_) | Relay::InboxAppend(_) => {}
+            _ => {}
         }
         self.credit_back(from);
     }
@@ -162,6 +174,8 @@ impl Shard {
         self.expire_asks();
         self.retry_fan_outs();
         self.log_cursors();
+        self.advance_presence();
+        self.advance_watching();
         self.recover_some();
     }
 
@@ -170,6 +184,8 @@ impl Shard {
         if self.lanes_blocked == 0 && !self.paused.is_empty() {
             self.resume_paused();
         }
+        self.presence_step();
+        self.watching_step();
         self.flush_step();
     }
 
@@ -197,6 +213,8 @@ impl Shard {
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
             }
+            Gated::Command { at } => self.command_durable(at),
+            Gated::Frames { conn, frames } => self.send_encoded(conn, &frames),
             Gated::Welcome(conn) => self.welcome(conn),
         }
     }
@@ -214,6 +232,8 @@ impl Shard {
             self.flush.deadline_us(self.flush_us()),
             cursors,
             retry,
+            self.source.deadline_us(&self.lanes),
+            self.watching.deadline_us(&self.lanes),
         ]
         .into_iter()
         .flatten()
@@ -269,6 +289,7 @@ impl Shard {
         for conn in self.sessions.conns() {
             self.close(conn, CloseCode::Shutdown, "the server stops");
         }
+        self.everyone_leaves();
     }
 
     /// After `Event::Stop`: nothing is left to do.

@@ -1,12 +1,13 @@
 //! Output: answers, inbox entries while there is credit, closing.
 
-use super::{Session, State};
+use super::{Session, State, entries};
+use crate::gate::Gated;
 use crate::shard::Shard;
 use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
-use persistence::{Entry, EntryKind, InboxKind, Record};
+use persistence::Entry;
 use wire::{
-    AckLevel, Answer, Close, CloseCode, Deliver, OutOfOrder, Own, Refused, Retry, SendKey, Sent,
-    ServerFrame, UserId,
+    AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
+    SendKey, Sent, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -26,6 +27,40 @@ impl Shard {
             self.ready.push_back(conn);
         }
         session.out.len() - before
+    }
+
+    /// Appends frames once everything that is in the log now is durable.
+    pub(crate) fn send_gated(&mut self, conn: ConnId, frames: &[ServerFrame<'_>]) {
+        let mut encoded = Vec::new();
+        frames.iter().for_each(|frame| wire::encode_server(&mut encoded, frame));
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        session.gated_bytes += encoded.len();
+        self.gate.hold(self.log.end(), Gated::Frames { conn, frames: encoded });
+    }
+
+    /// Appends encoded frames to the connection's output.
+    pub(crate) fn send_encoded(&mut self, conn: ConnId, frames: &[u8]) {
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        if session.out.capacity() == 0 {
+            session.out = self.buffers.pop().unwrap_or_default();
+        }
+        session.gated_bytes -= frames.len();
+        session.out.extend_from_slice(frames);
+        if !session.sending && !std::mem::replace(&mut session.ready, true) {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// Refuses a request that is no send.
+    pub(crate) fn refuse_request(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        code: RefusalCode,
+        retry_after_ms: u64,
+    ) {
+        let refused = RequestRefused { request, code, retry_after_ms };
+        self.send(conn, &ServerFrame::RequestRefused(refused));
     }
 
     /// The connection's output, to be sent now.
@@ -69,6 +104,17 @@ impl Shard {
             Retry::Later => self.config.limits.retry_after_ms,
             Retry::Never => 0,
         };
+        self.close_for(conn, code, reason, retry_after_ms);
+    }
+
+    /// Ends a session, which may come back after `retry_after_ms`.
+    pub(crate) fn close_for(
+        &mut self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &str,
+        retry_after_ms: u64,
+    ) {
         self.send(conn, &ServerFrame::Close(Close { code, retry_after_ms, reason }));
         self.end(conn);
     }
@@ -103,11 +149,13 @@ impl Shard {
             }
             State::End { .. } => return,
         };
+        self.unwatch_all(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
         if device.session == Some(conn) {
             device.session = None;
+            self.attendance(id);
         }
     }
 
@@ -154,28 +202,7 @@ impl Shard {
 
     /// Sends an entry that the store gave.
     pub(super) fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
-        let (conv, conv_seq) = (entry.conv.seen_by(id), entry.conv_seq);
-        let time_ms = entry.time_us / 1_000;
-        let frame = match &entry.kind {
-            EntryKind::Peer { body } => {
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-            EntryKind::Own { outbox, n, void, hash } => {
-                let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            }
-        };
+        let frame = entries::stored(entry, id);
         let length = self.send(conn, &frame);
         self.entry_counted(conn, length);
     }
@@ -189,7 +216,8 @@ impl Shard {
             _ => self.buffers.pop().unwrap_or_default(),
         };
         let before = out.len();
-        encode_logged(&mut out, &self.log.read(at), id);
+        let record = self.log.read(at);
+        wire::encode_server(&mut out, &entries::logged(&record, id));
         let length = out.len() - before;
         let session = self.sessions.get(conn).expect("attached");
         session.out = out;
@@ -205,54 +233,4 @@ impl Shard {
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
         session.entry_sent(length);
     }
-}
-
-/// The inbox entry of `id` in a record, as a frame.
-fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
-    let frame = match record {
-        Record::Message(m) => {
-            let (conv, conv_seq, time_ms) = (m.conv.seen_by(id), m.conv_seq, m.time_us / 1_000);
-            if m.sender == id {
-                let hash = m.void.unwrap_or_else(|| wire::body_hash(m.body));
-                let (outbox, n, void) = (m.outbox, m.n, m.void.is_some());
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            } else {
-                let body = m.body;
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-        }
-        Record::Inbox(i) => {
-            let (conv, conv_seq, time_ms) = (i.conv.seen_by(id), i.conv_seq, i.time_us / 1_000);
-            match i.kind {
-                InboxKind::Peer { body } => {
-                    ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-                }
-                InboxKind::Own { outbox, n, void, hash } => ServerFrame::Own(Own {
-                    d_inbox: 1,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change: None,
-                    hash,
-                }),
-                InboxKind::Nothing => unreachable!("a mark is no entry"),
-            }
-        }
-        _ => unreachable!("{record:?} holds no inbox entry"),
-    };
-    wire::encode_server(out, &frame);
 }
