@@ -1,6 +1,6 @@
 //! The names that cross the wire: users, devices, outboxes, conversations, hashes.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// A position in a conversation or an inbox: 1, 2, 3 …; 0 means "nothing yet". Never recycled.
 pub type Seq = u64;
@@ -45,6 +45,22 @@ pub enum Conv {
 /// The hash of a body, as own entries carry it and as VOID names it.
 pub fn body_hash(body: &[u8]) -> BodyHash {
     BodyHash(xxh3_64(body))
+}
+
+/// What a message does to an earlier one of the same conversation and sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Change {
+    /// The place of the earlier one.
+    pub target: Seq,
+    /// It is deleted for everyone; otherwise it gets a new text.
+    pub delete: bool,
+}
+
+/// The hash of a message: XXH3-64 of the body, with seed 0 for a plain message, twice the target
+/// for an edit, and one more for a delete. So an edit is never taken for a message of that text.
+pub fn content_hash(body: &[u8], change: Option<Change>) -> BodyHash {
+    let seed = change.map_or(0, |c| c.target.wrapping_mul(2).wrapping_add(u64::from(c.delete)));
+    BodyHash(xxh3_64_with_seed(body, seed))
 }
 
 /// The outbox into which a body moves when its number turns out to hold another body (a cloned or

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod code;
+mod command;
 mod decode;
 mod deframe;
 mod encode;
@@ -17,6 +18,7 @@ pub mod planted;
 mod varint;
 
 pub use code::{CloseCode, RefusalCode, Retry};
+pub use command::{ConvSettings, Privacy, Visibility};
 pub use decode::{DecodeError, decode_client, decode_server};
 pub use deframe::{Deframer, FrameError};
 #[doc(hidden)]
@@ -26,7 +28,10 @@ pub use frame::{
     Ack, AckLevel, Answer, CaughtUp, ClientFrame, Close, Deliver, GoAway, Hello, OutOfOrder, Own,
     Ping, Pong, Refused, Send, SendKey, Sent, ServerFrame, Verdict, Void, Welcome,
 };
-pub use ids::{BodyHash, Conv, DeviceId, OutboxId, Seq, UserId, body_hash, outbox_of_moved};
+pub use ids::{
+    BodyHash, Change, Conv, DeviceId, OutboxId, Seq, UserId, body_hash, content_hash,
+    outbox_of_moved,
+};
 pub use varint::{Reader, put_varint, varint_len};
 
 /// The protocol version that this build speaks. A server speaks N and N − 1.
