@@ -6,10 +6,11 @@ mod handshake;
 mod inbound;
 mod outbound;
 
+pub(crate) use catch_up::Scans;
+
 use crate::devices::About;
 use crate::typing::Typed;
 use crate::{Adoption, ConnId, CoreIndex};
-pub(crate) use catch_up::Scans;
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
