@@ -62,7 +62,8 @@ impl Shard {
             attached_us,
             name: &name,
             platform: &platform,
-            acked: of_user.acked,
+            // Not `acked`: the marks that its last ACKs moved may not be in the log (R13).
+            acked: of_user.logged,
         };
         self.append_record(&record);
         let end = self.log.end();

@@ -22,6 +22,8 @@ pub(crate) enum Pending {
     Load(Need),
     Scan(ConnId),
     Contacts(Listing),
+    /// What devices acked earlier.
+    Gap,
 }
 
 /// Requests under way and requests that wait for room.
@@ -96,6 +98,8 @@ impl Shard {
                 self.contacts_read(listing, Some(rows));
             }
             (Some(Pending::Contacts(listing)), _) => self.contacts_read(listing, None),
+            (Some(Pending::Gap), Ok(Reply::Scanned(scanned))) => self.gap_scanned(Some(scanned)),
+            (Some(Pending::Gap), _) => self.gap_scanned(None),
         }
     }
 
@@ -115,6 +119,7 @@ impl Shard {
                 Some(Pending::Load(need)) => self.load_failed(need),
                 Some(Pending::Scan(conn)) => self.scan_failed(conn),
                 Some(Pending::Contacts(listing)) => self.contacts_read(listing, None),
+                Some(Pending::Gap) => self.gap_scanned(None),
                 None => {}
             }
         }

@@ -126,7 +126,11 @@ impl Shard {
             false if claimed_epoch == 0 => (0, Verdict::Snapshot(SnapshotReason::NewDevice)),
             false => (0, Verdict::Snapshot(SnapshotReason::Epoch)),
         };
+        let before = self.users.ready(id).device_mut(device).map(|device| device.acked);
         let until = self.log_device(id, device, about);
+        if let (Some(before), (acked, Verdict::Resume)) = (before, from) {
+            self.acked_before(id, device, before, acked);
+        }
         let user = self.users.ready(id);
         let of_user = user.device_mut(device).expect("known");
         of_user.foreground = false;
@@ -185,6 +189,8 @@ impl Shard {
             acked: from,
             in_flight: Default::default(),
             in_flight_bytes: 0,
+            places: Vec::new(),
+            tells: false,
             caught_up: false,
             scanning: Scanning::No,
             ahead: Default::default(),
