@@ -154,9 +154,6 @@ pub(crate) fn hidden(user: UserId, version: u64) -> UserPresence {
 
 impl Entity for Circle {
     fn clean(&self, flushed: Position) -> bool {
-        self.watchers.is_empty()
-            && !self.dirty
-            && self.listings == 0
-            && self.dirty_until <= flushed
+        self.watchers.is_empty() && !self.dirty && self.listings == 0 && self.dirty_until <= flushed
     }
 }

@@ -1,8 +1,8 @@
 //! Devices: what is known of each, the list of them, and what ends one.
 
+use crate::ConnId;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::ConnId;
 use persistence::{Position, Record};
 use wire::{CloseCode, DeviceId, DeviceItem, Devices, End, ServerFrame, UserId};
 

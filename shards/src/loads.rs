@@ -1,8 +1,8 @@
 //! Requests to the backend: which are under way, and whose answers still count (R10).
 
-use crate::conversation::Conversation;
 use crate::circle::Circle;
 use crate::contacts::Listing;
+use crate::conversation::Conversation;
 use crate::member::Member;
 use crate::shard::Shard;
 use crate::table::{Map, Presence};

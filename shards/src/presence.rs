@@ -217,8 +217,7 @@ impl Shard {
             if self.log.room_bytes() < self.reserve(8) {
                 // No room: the next round tries again.
                 self.source.unlogged.push(id);
-                self.source.log_due_us =
-                    self.now.mono_us + self.config.limits.last_seen_ms * 1_000;
+                self.source.log_due_us = self.now.mono_us + self.config.limits.last_seen_ms * 1_000;
                 return;
             }
             let user = self.users.ready(id);

@@ -63,9 +63,13 @@ pub(crate) struct Device {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbered {
     /// The next one; perhaps the outbox's first.
-    Next { first: bool },
+    Next {
+        first: bool,
+    },
     Known,
-    OutOfOrder { next: Seq },
+    OutOfOrder {
+        next: Seq,
+    },
     TooManyOutboxes,
 }
 

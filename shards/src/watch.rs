@@ -84,9 +84,7 @@ impl Watching {
 
     /// When a session's window ends. Changes that wait for a credit wait for an event.
     pub fn deadline_us(&self, lanes: &[Lane]) -> Option<u64> {
-        let sendable = |(changes, lane): (&Vec<_>, &Lane)| {
-            !changes.is_empty() && lane.credits > 0
-        };
+        let sendable = |(changes, lane): (&Vec<_>, &Lane)| !changes.is_empty() && lane.credits > 0;
         if self.changes.iter().zip(lanes).any(sendable) {
             return Some(0);
         }

@@ -1,9 +1,9 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
 use super::{Attached, Greeting, Session, State};
+use crate::devices::About;
 use crate::gate::Gated;
 use crate::shard::Shard;
-use crate::devices::About;
 use crate::work::Work;
 use crate::{Adoption, ConnId, CoreIndex, Effect, Relay, token};
 use persistence::Record;
@@ -187,6 +187,7 @@ impl Shard {
             caught_up: false,
             scan: None,
             asking: 0,
+            commanding: false,
             typed: Default::default(),
         };
         let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);

@@ -6,8 +6,8 @@ use crate::shard::Shard;
 use crate::{Ask, ConnId, Effect, SendAnswer, relay::Outcome};
 use persistence::{Entry, Scan, Scanned};
 use wire::{
-    AckLevel, Answer, CaughtUp, Close, CloseCode, OutOfOrder, Refused,
-    RefusalCode, RequestRefused, Retry, SendKey, Sent, ServerFrame, UserId,
+    AckLevel, Answer, CaughtUp, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused,
+    Retry, SendKey, Sent, ServerFrame, UserId,
 };
 
 impl Shard {

@@ -158,15 +158,8 @@ impl World {
     pub fn new(cores: u16, limits: Limits) -> World {
         let now = Now { mono_us: 1_000_000, unix_us: 1_700_000_000_000_000 };
         let (cores_made, drivers, logs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world = World {
-            limits,
-            cores: cores_made,
-            drivers,
-            now,
-            connections: 0,
-            logs,
-            generation: 0,
-        };
+        let mut world =
+            World { limits, cores: cores_made, drivers, now, connections: 0, logs, generation: 0 };
         world.start(cores);
         world
     }
