@@ -1,6 +1,6 @@
 //! Reading ranges: inboxes, conversations, lists.
 
-use crate::{ContactState, ConvKey};
+use crate::{ChangeRow, ContactState, Content, ConvKey, MessageRow};
 use bytes::Bytes;
 use wire::{BodyHash, Change, OutboxId, Seq, UserId};
 
@@ -184,4 +184,38 @@ pub struct StoredMessage {
     pub edited_by: Seq,
     /// The text as it is now. Of an edit: its text while it is its target's newest, then empty.
     pub body: Bytes,
+}
+
+impl StoredMessage {
+    /// The message of a row as history shows it. `change`: what changed it, or where the row is a
+    /// change itself, what changed its target.
+    pub fn new(row: &MessageRow, change: Option<&ChangeRow>) -> StoredMessage {
+        let mut message = StoredMessage {
+            conv_seq: row.conv_seq,
+            time_us: row.time_us,
+            sender: row.sender,
+            origin: row.origin,
+            hash: row.content.hash(),
+            void: matches!(row.content, Content::Void(_)),
+            change: None,
+            deleted: matches!(row.content, Content::Emptied(_)),
+            edited_by: 0,
+            body: row.content.body(),
+        };
+        let of_row = change.filter(|change| change.conv_seq == row.conv_seq);
+        match (&row.content, change) {
+            (Content::Change(own, _), _) => {
+                message.change = Some(*own);
+                message.body = of_row.map(|change| change.body.clone()).unwrap_or_default();
+            }
+            (Content::Body(_), Some(change)) if change.delete => {
+                (message.deleted, message.body) = (true, Bytes::new());
+            }
+            (Content::Body(_), Some(change)) => {
+                (message.edited_by, message.body) = (change.conv_seq, change.body.clone());
+            }
+            _ => {}
+        }
+        message
+    }
 }

@@ -22,11 +22,9 @@ pub(crate) fn decode(payload: &[u8], floor_us: u64) -> Result<Record<'_>, Decode
     let tag = r.byte("tag")?;
     let record = match tag {
         MESSAGE.. => message(r, tag, floor_us)?,
-        CURSOR => Record::Cursor {
-            user: user(r, "user")?,
-            device: device(r)?,
-            acked: r.varint("acked")?,
-        },
+        CURSOR => {
+            Record::Cursor { user: user(r, "user")?, device: device(r)?, acked: r.varint("acked")? }
+        }
         EPOCH => Record::Epoch { user: user(r, "user")?, epoch: r.varint("epoch")? },
         CHECKPOINT => {
             Record::Checkpoint { flushed: r.varint("flushed")?, confirmed: r.varint("confirmed")? }
@@ -178,8 +176,7 @@ fn device_record<'a>(
     let length = usize::try_from(r.varint("name length")?).unwrap_or(usize::MAX);
     let name = r.take(length, "name")?;
     let name = std::str::from_utf8(name).map_err(|_| r.error("name", "is no UTF-8"))?;
-    let platform =
-        std::str::from_utf8(r.rest()).map_err(|_| r.error("platform", "is no UTF-8"))?;
+    let platform = std::str::from_utf8(r.rest()).map_err(|_| r.error("platform", "is no UTF-8"))?;
     let revoked = tag & REVOKED != 0;
     Ok(Record::Device { user, device, revoked, attached_us, name, platform, acked })
 }

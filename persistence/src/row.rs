@@ -148,6 +148,11 @@ impl Content {
         }
     }
 
+    /// The body; empty where there is none here.
+    pub fn body(&self) -> Bytes {
+        if let Content::Body(body) = self { body.clone() } else { Bytes::new() }
+    }
+
     /// The body goes; true if there was one.
     pub fn empty(&mut self) -> bool {
         let has_body = matches!(self, Content::Body(_));
@@ -155,6 +160,13 @@ impl Content {
             *self = Content::Emptied(self.hash());
         }
         has_body
+    }
+}
+
+impl MessageRow {
+    /// A message that counts as unread until it is read: no change, and not given up.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.content, Content::Body(_) | Content::Emptied(_))
     }
 }
 

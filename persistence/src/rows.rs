@@ -145,8 +145,7 @@ impl Batch {
 
     /// A change at a place: its row, and what it does to its target's.
     fn change(&mut self, conv: ConvKey, conv_seq: Seq, change: Change, body: &[u8]) -> Content {
-        let row =
-            ChangeRow { delete: change.delete, conv_seq, body: Bytes::copy_from_slice(body) };
+        let row = ChangeRow { delete: change.delete, conv_seq, body: Bytes::copy_from_slice(body) };
         self.bytes += put(&mut self.changes, (conv, change.target), row) + body.len();
         Content::Change(change, content_hash(body, Some(change)))
     }

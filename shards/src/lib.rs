@@ -24,6 +24,7 @@ mod loads;
 mod member;
 mod place;
 mod presence;
+mod recent;
 mod recovered;
 mod relay;
 mod sequence;

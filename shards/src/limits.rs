@@ -35,6 +35,10 @@ pub struct Limits {
     pub lane_credits: u32,
     /// Loads and scans under way from one core.
     pub asks_max: u32,
+    /// Scans under way from one core; further ones take turns.
+    pub scans_max: u32,
+    /// Sessions of one core that may read a scan ahead of their credit.
+    pub read_ahead_max: u32,
     /// Entries that one scan asks for.
     pub scan_entries: u32,
     /// Bytes that one scan asks for.
@@ -122,6 +126,8 @@ impl Default for Limits {
             waiting_max: 8_192,
             lane_credits: 8_192,
             asks_max: 256,
+            scans_max: 8,
+            read_ahead_max: 64,
             scan_entries: 512,
             scan_bytes: 128 * 1024,
             new_conversations_burst: 1_000,
@@ -179,6 +185,8 @@ impl Limits {
             waiting_max: 8,
             lane_credits: 2,
             asks_max: 4,
+            scans_max: 2,
+            read_ahead_max: 2,
             scan_entries: 2,
             scan_bytes: 256,
             new_conversations_burst: 4,

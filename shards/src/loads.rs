@@ -223,12 +223,4 @@ impl Shard {
             self.work(work);
         }
     }
-
-    fn scan_failed(&mut self, conn: ConnId) {
-        self.stats.loads_failed += 1;
-        let Some(attached) = self.sessions.get(conn).and_then(|s| s.attached()) else { return };
-        attached.scan = None;
-        // The device keeps its place; it comes back and reads on from there.
-        self.close(conn, wire::CloseCode::Overloaded, "the store does not answer");
-    }
 }

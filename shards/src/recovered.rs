@@ -72,7 +72,7 @@ impl Recovered {
                     if m.inbox[index] != 0 {
                         self.of_user(user).entries.push((m.inbox[index], at));
                     }
-                    if m.marks[index] {
+                    if m.marks[index] || user == m.conv.owner() {
                         self.of_member((user, m.conv)).push(at);
                     }
                 }
@@ -169,10 +169,14 @@ impl Recovered {
         key: ConvKey,
         conv: &mut Conversation,
     ) {
-        for &at in self.convs.get(&key).into_iter().flatten() {
-            let Record::Message(record) = log.read(at) else {
-                unreachable!("a message stands there")
-            };
+        let message = |at| match log.read(at) {
+            Record::Message(record) => record,
+            _ => unreachable!("a message stands there"),
+        };
+        let positions = self.convs.get(&key).into_iter().flatten();
+        conv.recent.recover(positions.clone().map(|&at| (message(at).conv_seq, at)));
+        for &at in positions {
+            let record = message(at);
             conv.apply(&record, log.base());
             if owed.contains(&at) {
                 let seq = record.conv_seq;

@@ -232,16 +232,16 @@ impl Shard {
         let key = request.conv;
         let time_us = self.record_time_us();
         let conv = self.convs.ready(key);
-        let conv_seq = conv.head + 1;
+        let conv_seq = conv.recent.head() + 1;
         let (mut inbox, mut marks) = ([0; 2], [false; 2]);
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
-            marks[index] = user == owner
-                || self.place.is_home(user)
-                    && self.members.ready((user, key)).taken == conv_seq - 1;
+            marks[index] = user != owner
+                && self.place.is_home(user)
+                && self.members.ready((user, key)).taken == conv_seq - 1;
             let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if marks[index] && has_entry {
+            if (user == owner || marks[index]) && has_entry {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
@@ -265,9 +265,10 @@ impl Shard {
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));
-        let end = self.log.end();
+        let (start, end) = (self.log.start_of_tail(), self.log.end());
         let conv = self.convs.ready(key);
-        conv.apply(&record, end);
+        conv.recent.forget_before(start);
+        conv.take(&record, at, end);
         let mut inbox_seq_of_sender = 0;
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 {
@@ -276,7 +277,7 @@ impl Shard {
                     inbox_seq_of_sender = inbox[index];
                 }
             }
-            if marks[index] {
+            if user == owner || marks[index] {
                 let quiet = user == request.sender || void.is_some();
                 self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
             } else {
@@ -325,12 +326,13 @@ impl Shard {
         if !active(Bug::SentBeforeDurable) {
             self.answer(to, answer);
         }
+        let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
-            if !marks[index] {
+            if user != owner && !marks[index] {
                 self.queue_fan_out(key);
             }
         }

@@ -1,13 +1,16 @@
 //! Sessions: one per connection, from the first byte to the last.
 
+mod catch_up;
 mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
 
+pub(crate) use catch_up::Scans;
+
 use crate::devices::About;
 use crate::typing::Typed;
-use crate::{Adoption, AskId, ConnId, CoreIndex};
+use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
@@ -61,6 +64,13 @@ pub(crate) struct Greeting {
     pub from: Option<(Seq, wire::Verdict)>,
 }
 
+/// An entry that the device has not acked.
+pub(crate) struct InFlight {
+    bytes: u32,
+    /// The peer's place that it brings.
+    place: Option<(UserId, Seq)>,
+}
+
 /// An attached device.
 pub(crate) struct Attached {
     pub user: UserId,
@@ -69,13 +79,14 @@ pub(crate) struct Attached {
     /// Newest inbox entry that was put into the output.
     pub sent: Seq,
     pub acked: Seq,
-    /// Bytes of each entry in (`acked`, `sent`].
-    pub in_flight: VecDeque<u32>,
+    /// Each entry in (`acked`, `sent`].
+    pub in_flight: VecDeque<InFlight>,
     pub in_flight_bytes: u32,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
-    /// A scan for this session is under way.
-    pub scan: Option<AskId>,
+    pub scanning: catch_up::Scanning,
+    /// Entries behind `sent`, read from the store.
+    pub ahead: catch_up::Ahead,
     /// Requests that wait for the store.
     pub asking: u32,
     /// A command waits for loads: what comes behind it waits too, so that their order stays.
@@ -125,9 +136,9 @@ impl Attached {
     }
 
     /// The next entry was put into the output.
-    pub fn entry_sent(&mut self, bytes: usize) {
+    pub fn entry_sent(&mut self, bytes: usize, place: Option<(UserId, Seq)>) {
         self.sent += 1;
-        self.in_flight.push_back(bytes as u32);
+        self.in_flight.push_back(InFlight { bytes: bytes as u32, place });
         self.in_flight_bytes += bytes as u32;
     }
 
@@ -135,7 +146,8 @@ impl Attached {
     pub fn entries_acked(&mut self, seq: Seq) {
         while self.acked < seq {
             self.acked += 1;
-            self.in_flight_bytes -= self.in_flight.pop_front().expect("one per entry in flight");
+            let entry = self.in_flight.pop_front().expect("one per entry in flight");
+            self.in_flight_bytes -= entry.bytes;
         }
         if self.in_flight.is_empty() {
             // An idle session holds no memory for what was in flight.

@@ -11,7 +11,7 @@ use crate::member::Member;
 use crate::place::Place;
 use crate::presence::Source;
 use crate::recovered::Recovered;
-use crate::session::{Session, Sessions, State};
+use crate::session::{Scans, Session, Sessions, State};
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::user::User;
@@ -46,6 +46,7 @@ pub(crate) struct Shard {
     /// Pieces of work that wait for loads.
     pub waiting: u32,
     pub asks: Asks,
+    pub scans: Scans,
     pub recovered: Recovered,
     pub flush: Flush,
     /// Positions of messages whose fan-outs are unconfirmed.
@@ -100,6 +101,7 @@ impl Shard {
             watching: Watching::new(config.cores),
             waiting: 0,
             asks: Asks::default(),
+            scans: Scans::default(),
             recovered,
             flush,
             owed,

@@ -1,23 +1,19 @@
 //! A user at home: the inbox head, the newest entries, the devices.
 
 use crate::circle::Standing;
-use crate::{ConnId, Limits, table::Entity};
+use crate::{ConnId, Limits, recent::Recent, table::Entity};
 use persistence::{CommandOutbox, CommandRecord, Position, Record, UserState};
-use std::collections::VecDeque;
 use wire::{Command, DeviceId, OutboxId, Privacy, Seq};
 
 /// A user in memory.
 pub(crate) struct User {
-    /// Newest inbox number given out.
-    pub head: Seq,
+    /// The inbox head, and log positions of the newest entries.
+    pub recent: Recent,
     /// Newest inbox number that is durable: what devices may see.
     pub visible: Seq,
     /// Raised when a device knows more than the inbox holds.
     pub epoch: u64,
     pub devices: Vec<Device>,
-    /// Log positions of the newest entries, without a hole, ending at `head`. At least everything
-    /// that is not flushed is here.
-    recent: VecDeque<Position>,
     /// End of the newest record about this user.
     pub dirty_until: Position,
     /// New conversations that may start now.
@@ -123,7 +119,7 @@ impl User {
         let full = |burst| Bucket::full(burst, now_us);
         let devices = state.devices.into_iter();
         User {
-            head: state.head,
+            recent: Recent::new(state.head),
             visible: state.head,
             epoch: state.epoch,
             devices: devices
@@ -137,7 +133,6 @@ impl User {
                     ..Device::new(state.device)
                 })
                 .collect(),
-            recent: VecDeque::new(),
             dirty_until: Position(0),
             new_conversations: full(limits.new_conversations_burst),
             outboxes: state.outboxes,
@@ -154,56 +149,19 @@ impl User {
 
     /// Gives out the next inbox number.
     pub fn next_seq(&self) -> Seq {
-        self.head + 1
+        self.recent.head() + 1
     }
 
     /// The entry `seq` stands in the record at `at`, which ends at `end`.
     pub fn push(&mut self, seq: Seq, at: Position, end: Position) {
-        assert_eq!(seq, self.head + 1, "inbox numbers have no holes");
-        self.head = seq;
-        self.recent.push_back(at);
+        self.recent.push(seq, at);
         self.dirty_until = end;
     }
 
-    /// Adds what an older log holds: entries by number, lowest first. The store may have them
-    /// already, and newer ones too (where a newer log has retired those).
+    /// Adds what an older log holds; see `Recent::recover`.
     pub fn recover(&mut self, entries: impl Iterator<Item = (Seq, Position)>) {
-        assert!(self.recent.is_empty(), "recovered entries come first");
-        let mut last = 0;
-        for (seq, at) in entries {
-            if seq != last + 1 {
-                self.recent.clear();
-            }
-            self.recent.push_back(at);
-            last = seq;
-        }
-        if last < self.head {
-            self.recent.clear();
-        }
-        self.head = self.head.max(last);
-        self.visible = self.head;
-    }
-
-    /// Forgets positions that the log has let go of; the store has those entries.
-    pub fn forget_before(&mut self, start: Position) {
-        while self.recent.front().is_some_and(|&at| at < start) {
-            self.recent.pop_front();
-        }
-        if self.recent.is_empty() {
-            self.recent = VecDeque::new();
-        }
-    }
-
-    /// Where the entry stands in the log; `None`: only the store has it.
-    pub fn position(&self, seq: Seq) -> Option<Position> {
-        let first = self.first_recent();
-        let index = seq.checked_sub(first)?;
-        self.recent.get(index as usize).copied()
-    }
-
-    /// The first entry that the log has; `head + 1` if there is none.
-    pub fn first_recent(&self) -> Seq {
-        self.head + 1 - self.recent.len() as u64
+        self.recent.recover(entries);
+        self.visible = self.recent.head();
     }
 
     /// Judges a command's number, as `Conversation::judge` does a send's.

@@ -1,5 +1,6 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
+use super::catch_up::Scanning;
 use super::{Attached, Greeting, Session, State};
 use crate::devices::About;
 use crate::gate::Gated;
@@ -115,7 +116,7 @@ impl Shard {
         let user = self.users.ready(id);
         let epoch = self.config.epoch_base + user.epoch;
         let from = match claimed_epoch == epoch {
-            true if acked <= user.head => (acked, Verdict::Resume),
+            true if acked <= user.recent.head() => (acked, Verdict::Resume),
             // A device that knows more than the inbox holds: this inbox has another past (R12).
             true => {
                 let raised = user.epoch + 1;
@@ -185,7 +186,8 @@ impl Shard {
             in_flight: Default::default(),
             in_flight_bytes: 0,
             caught_up: false,
-            scan: None,
+            scanning: Scanning::No,
+            ahead: Default::default(),
             asking: 0,
             commanding: false,
             typed: Default::default(),

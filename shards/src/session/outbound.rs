@@ -3,11 +3,11 @@
 use super::{Session, State, entries};
 use crate::gate::Gated;
 use crate::shard::Shard;
-use crate::{Ask, ConnId, Effect, SendAnswer, relay::Outcome};
-use persistence::{Entry, Scan, Scanned};
+use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
+use persistence::Entry;
 use wire::{
-    AckLevel, Answer, CaughtUp, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused,
-    Retry, SendKey, Sent, ServerFrame, UserId,
+    AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
+    SendKey, Sent, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -192,7 +192,7 @@ impl Shard {
                 self.stats.sent += 1;
                 if joins {
                     let session = self.sessions.get(answer.conn).and_then(Session::attached);
-                    session.expect("as above").entry_sent(length);
+                    session.expect("as above").entry_sent(length, None);
                 }
                 return;
             }
@@ -200,100 +200,16 @@ impl Shard {
         self.send(answer.conn, &frame);
     }
 
-    /// New entries of a user are durable: every attached device gets them.
-    pub(crate) fn pump_user(&mut self, id: UserId) {
-        let count = self.users.ready(id).devices.len();
-        for index in 0..count {
-            if let Some(conn) = self.users.ready(id).devices[index].session {
-                self.pump(conn);
-            }
-        }
-    }
-
-    /// Puts inbox entries into the session's output while it has credit and room.
-    pub(crate) fn pump(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let (frames, bytes) = (limits.window_frames, limits.window_bytes);
-        let output_max = limits.output_bytes_max as usize;
-        loop {
-            let Some(session) = self.sessions.get(conn) else { return };
-            let room = session.out.len() < output_max;
-            let Some(attached) = session.attached() else { return };
-            let user = self.users.ready(attached.user);
-            user.forget_before(self.log.start_of_tail());
-            if attached.sent >= user.visible {
-                if !std::mem::replace(&mut attached.caught_up, true) {
-                    let head = user.visible;
-                    self.send(conn, &ServerFrame::CaughtUp(CaughtUp { head }));
-                }
-                return;
-            }
-            if attached.scan.is_some() || !room || !attached.has_credit(frames, bytes) {
-                return;
-            }
-            match user.position(attached.sent + 1) {
-                Some(at) => {
-                    let id = attached.user;
-                    self.send_logged(conn, id, at);
-                }
-                None => return self.scan_for(conn),
-            }
-        }
-    }
-
-    /// Asks the store for entries that the log no longer holds.
-    fn scan_for(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        let user = self.users.ready(session.user);
-        let credit = limits.window_frames - session.in_flight.len() as u32;
-        let scan = Scan {
-            user: session.user,
-            after: session.sent,
-            upto: user.visible.min(user.first_recent() - 1),
-            entries_max: limits.scan_entries.min(credit),
-            bytes_max: limits.scan_bytes,
-        };
-        // No ask is free: the next one that ends lets this session go on.
-        let id = self.ask(Ask::Scan(scan), crate::loads::Pending::Scan(conn));
-        let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        session.scan = Some(id);
-    }
-
-    /// The store answered a scan.
-    pub(crate) fn scanned(&mut self, conn: ConnId, scanned: Scanned) {
-        let limits = &self.config.limits;
-        let (frames, bytes) = (limits.window_frames, limits.window_bytes);
-        let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        let id = attached.user;
-        attached.scan = None;
-        let before = attached.sent;
-        for entry in &scanned.entries {
-            let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else {
-                return;
-            };
-            if entry.inbox_seq != attached.sent + 1 || !attached.has_credit(frames, bytes) {
-                break;
-            }
-            self.send_stored(conn, id, entry);
-        }
-        let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        if attached.sent == before && attached.has_credit(frames, bytes) {
-            // The store lacks an entry that was flushed: nothing here may skip it in silence.
-            self.stats.store_holes += 1;
-            return self.close(conn, CloseCode::Overloaded, "the store lost inbox entries");
-        }
-        self.pump(conn);
-    }
-
-    fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
+    /// Sends an entry that the store gave.
+    pub(super) fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
         let frame = entries::stored(entry, id);
+        let place = entries::peer_place(&frame);
         let length = self.send(conn, &frame);
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
     /// Sends the entry of user `id` that stands in the record at `at`.
-    fn send_logged(&mut self, conn: ConnId, id: UserId, at: persistence::Position) {
+    pub(super) fn send_logged(&mut self, conn: ConnId, id: UserId, at: persistence::Position) {
         // The record borrows the log; the frame is encoded into the session's buffer, which is
         // taken out meanwhile.
         let mut out = match self.sessions.get(conn) {
@@ -302,7 +218,9 @@ impl Shard {
         };
         let before = out.len();
         let record = self.log.read(at);
-        wire::encode_server(&mut out, &entries::logged(&record, id));
+        let frame = entries::logged(&record, id);
+        wire::encode_server(&mut out, &frame);
+        let place = entries::peer_place(&frame);
         let length = out.len() - before;
         let session = self.sessions.get(conn).expect("attached");
         session.out = out;
@@ -310,12 +228,12 @@ impl Shard {
             session.ready = true;
             self.ready.push_back(conn);
         }
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
-    fn entry_counted(&mut self, conn: ConnId, length: usize) {
+    fn entry_counted(&mut self, conn: ConnId, length: usize, place: Option<(UserId, Seq)>) {
         self.stats.entries += 1;
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        session.entry_sent(length);
+        session.entry_sent(length, place);
     }
 }
