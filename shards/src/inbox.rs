@@ -22,10 +22,10 @@ impl Shard {
         }
         let (kind, has_entry) = match &append.entry {
             FanOut::Peer(body) => (InboxKind::Peer { body }, true),
-            FanOut::Own { outbox, n, void, hash } => (
-                InboxKind::Own { outbox: *outbox, n: *n, void: *void, change: None, hash: *hash },
-                true,
-            ),
+            FanOut::Own { outbox, n, void, hash } => {
+                let (outbox, n, void, change, hash) = (*outbox, *n, *void, None, *hash);
+                (InboxKind::Own { outbox, n, void, change, hash }, true)
+            }
             FanOut::Nothing => (InboxKind::Nothing, false),
         };
         let is_peer = matches!(append.entry, FanOut::Peer(_));

@@ -72,7 +72,7 @@ impl Recovered {
                     if m.inbox[index] != 0 {
                         self.of_user(user).entries.push((m.inbox[index], at));
                     }
-                    if m.marks[index] {
+                    if m.marks[index] || user == m.conv.owner() {
                         self.of_member((user, m.conv)).push(at);
                     }
                 }

@@ -237,11 +237,11 @@ impl Shard {
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
-            marks[index] = user == owner
-                || self.place.is_home(user)
-                    && self.members.ready((user, key)).taken == conv_seq - 1;
+            marks[index] = user != owner
+                && self.place.is_home(user)
+                && self.members.ready((user, key)).taken == conv_seq - 1;
             let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if marks[index] && has_entry {
+            if (user == owner || marks[index]) && has_entry {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
@@ -277,7 +277,7 @@ impl Shard {
                     inbox_seq_of_sender = inbox[index];
                 }
             }
-            if marks[index] {
+            if user == owner || marks[index] {
                 let quiet = user == request.sender || void.is_some();
                 self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
             } else {
@@ -326,12 +326,13 @@ impl Shard {
         if !active(Bug::SentBeforeDurable) {
             self.answer(to, answer);
         }
+        let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
-            if !marks[index] {
+            if user != owner && !marks[index] {
                 self.queue_fan_out(key);
             }
         }

@@ -64,6 +64,13 @@ pub(crate) struct Greeting {
     pub from: Option<(Seq, wire::Verdict)>,
 }
 
+/// An entry that the device has not acked.
+pub(crate) struct InFlight {
+    bytes: u32,
+    /// The peer's place that it brings.
+    place: Option<(UserId, Seq)>,
+}
+
 /// An attached device.
 pub(crate) struct Attached {
     pub user: UserId,
@@ -72,8 +79,8 @@ pub(crate) struct Attached {
     /// Newest inbox entry that was put into the output.
     pub sent: Seq,
     pub acked: Seq,
-    /// Bytes of each entry in (`acked`, `sent`].
-    pub in_flight: VecDeque<u32>,
+    /// Each entry in (`acked`, `sent`].
+    pub in_flight: VecDeque<InFlight>,
     pub in_flight_bytes: u32,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
@@ -127,9 +134,9 @@ impl Attached {
     }
 
     /// The next entry was put into the output.
-    pub fn entry_sent(&mut self, bytes: usize) {
+    pub fn entry_sent(&mut self, bytes: usize, place: Option<(UserId, Seq)>) {
         self.sent += 1;
-        self.in_flight.push_back(bytes as u32);
+        self.in_flight.push_back(InFlight { bytes: bytes as u32, place });
         self.in_flight_bytes += bytes as u32;
     }
 
@@ -137,7 +144,8 @@ impl Attached {
     pub fn entries_acked(&mut self, seq: Seq) {
         while self.acked < seq {
             self.acked += 1;
-            self.in_flight_bytes -= self.in_flight.pop_front().expect("one per entry in flight");
+            let entry = self.in_flight.pop_front().expect("one per entry in flight");
+            self.in_flight_bytes -= entry.bytes;
         }
         if self.in_flight.is_empty() {
             // An idle session holds no memory for what was in flight.

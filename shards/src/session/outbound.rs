@@ -7,7 +7,7 @@ use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
 use persistence::Entry;
 use wire::{
     AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
-    SendKey, Sent, ServerFrame, UserId,
+    SendKey, Sent, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -192,7 +192,7 @@ impl Shard {
                 self.stats.sent += 1;
                 if joins {
                     let session = self.sessions.get(answer.conn).and_then(Session::attached);
-                    session.expect("as above").entry_sent(length);
+                    session.expect("as above").entry_sent(length, None);
                 }
                 return;
             }
@@ -203,8 +203,9 @@ impl Shard {
     /// Sends an entry that the store gave.
     pub(super) fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
         let frame = entries::stored(entry, id);
+        let place = entries::peer_place(&frame);
         let length = self.send(conn, &frame);
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
     /// Sends the entry of user `id` that stands in the record at `at`.
@@ -217,7 +218,9 @@ impl Shard {
         };
         let before = out.len();
         let record = self.log.read(at);
-        wire::encode_server(&mut out, &entries::logged(&record, id));
+        let frame = entries::logged(&record, id);
+        wire::encode_server(&mut out, &frame);
+        let place = entries::peer_place(&frame);
         let length = out.len() - before;
         let session = self.sessions.get(conn).expect("attached");
         session.out = out;
@@ -225,12 +228,12 @@ impl Shard {
             session.ready = true;
             self.ready.push_back(conn);
         }
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
-    fn entry_counted(&mut self, conn: ConnId, length: usize) {
+    fn entry_counted(&mut self, conn: ConnId, length: usize, place: Option<(UserId, Seq)>) {
         self.stats.entries += 1;
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        session.entry_sent(length);
+        session.entry_sent(length, place);
     }
 }
