@@ -5,5 +5,6 @@
 mod commands;
 mod devices;
 mod presence;
+mod receipts;
 mod typing;
 mod world;
