@@ -1,6 +1,6 @@
 //! The names that cross the wire: users, devices, outboxes, conversations, hashes.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// A position in a conversation or an inbox: 1, 2, 3 …; 0 means "nothing yet". Never recycled.
 pub type Seq = u64;
@@ -29,7 +29,7 @@ pub struct DeviceId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxId(pub u64);
 
-/// XXH3-64 (seed 0) of a message body.
+/// XXH3-64 of a message body, see `content_hash`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodyHash(pub u64);
 
@@ -42,7 +42,24 @@ pub enum Conv {
     Direct(u64),
 }
 
-/// The hash of a body, as own entries carry it and as VOID names it.
+/// What a message changes that is no plain one: an earlier message of its sender in the same
+/// conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Change {
+    /// Place of that message.
+    pub target: Seq,
+    /// Deleted for everyone; otherwise edited.
+    pub delete: bool,
+}
+
+/// The hash of a send, as own entries carry it and as VOID names it: of its body, with seed 0 for
+/// a plain message, `2 * target` for an edit, `2 * target + 1` for a deletion (modulo 2^64).
+pub fn content_hash(body: &[u8], change: Option<Change>) -> BodyHash {
+    let seed = change.map_or(0, |change| (change.target << 1) | u64::from(change.delete));
+    BodyHash(xxh3_64_with_seed(body, seed))
+}
+
+/// The content hash of a plain message, as own entries carry it and as VOID names it.
 pub fn body_hash(body: &[u8]) -> BodyHash {
     BodyHash(xxh3_64(body))
 }

@@ -247,7 +247,18 @@ impl Shard {
             }
             EntryKind::Own { outbox, n, void, hash } => {
                 let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
-                ServerFrame::Own(Own { d_inbox: 1, conv, conv_seq, time_ms, outbox, n, void, hash })
+                let (d_inbox, change) = (1, None);
+                ServerFrame::Own(Own {
+                    d_inbox,
+                    conv,
+                    conv_seq,
+                    time_ms,
+                    outbox,
+                    n,
+                    void,
+                    change,
+                    hash,
+                })
             }
         };
         let length = self.send(conn, &frame);
@@ -289,7 +300,18 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
             if m.sender == id {
                 let hash = m.void.unwrap_or_else(|| wire::body_hash(m.body));
                 let (outbox, n, void) = (m.outbox, m.n, m.void.is_some());
-                ServerFrame::Own(Own { d_inbox: 1, conv, conv_seq, time_ms, outbox, n, void, hash })
+                let (d_inbox, change) = (1, None);
+                ServerFrame::Own(Own {
+                    d_inbox,
+                    conv,
+                    conv_seq,
+                    time_ms,
+                    outbox,
+                    n,
+                    void,
+                    change,
+                    hash,
+                })
             } else {
                 let body = m.body;
                 ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
@@ -309,6 +331,7 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
                     outbox,
                     n,
                     void,
+                    change: None,
                     hash,
                 }),
                 InboxKind::Nothing => unreachable!("a mark is no entry"),
