@@ -101,6 +101,8 @@ pub(crate) struct Conversation {
     pub missing: BTreeSet<Seq>,
     /// Newest place whose entry came in the inbox since it was last continuous; 0: none.
     pub streamed: Seq,
+    /// Entries were skipped, all behind this place.
+    pub skipped_from: Option<Seq>,
     /// All that was before the oldest entry of this epoch is known from the server's heading, or
     /// there was nothing.
     pub listed: bool,
@@ -132,7 +134,7 @@ impl Conversation {
         self.ranges.clear();
         self.overlays.clear();
         self.heading = Heading::default();
-        (self.streamed, self.listed) = (0, false);
+        (self.streamed, self.skipped_from, self.listed) = (0, Some(0), false);
         (self.read, self.read_wanted, self.peer_read) = (0, 0, 0);
         self.peer_delivered.clear();
         self.settings = ConvSettings::default();

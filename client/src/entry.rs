@@ -102,6 +102,11 @@ pub(crate) enum Entry<'a> {
     },
     /// Inbox entries were skipped: what they told is told anew.
     Skipped,
+    /// In this conversation nothing up to here was skipped.
+    SkippedFrom {
+        conv: Conv,
+        from: Seq,
+    },
     Commanded {
         serial: u64,
         outbox: OutboxId,
@@ -172,6 +177,7 @@ mod tag {
     pub const COMMAND_SETTLED: u8 = 23;
     pub const COMMANDS_GIVEN_OUT: u8 = 24;
     pub const APPLIED: u8 = 25;
+    pub const SKIPPED_FROM: u8 = 26;
 }
 
 /// Appends an entry.
@@ -205,6 +211,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry<'_>) {
             delivered.iter().for_each(|&mark| put_varint(out, mark));
         }
         Entry::Skipped => put(out, tag::SKIPPED, &[]),
+        Entry::SkippedFrom { conv, from } => put(out, tag::SKIPPED_FROM, &[peer(conv), from]),
         Entry::Commanded { serial, outbox, n, command } => {
             put(out, tag::COMMANDED, &[serial, outbox.0, n]);
             put_body(out, Some(command));
@@ -322,6 +329,7 @@ pub(crate) fn entry<'a>(r: &mut Reader<'a>) -> Result<Entry<'a>, DecodeError> {
             Entry::Receipt { conv: conv(r)?, read: number(r)?, delivered: marks(r)? }
         }
         tag::SKIPPED => Entry::Skipped,
+        tag::SKIPPED_FROM => Entry::SkippedFrom { conv: conv(r)?, from: number(r)? },
         tag::COMMANDED => Entry::Commanded {
             serial: number(r)?,
             outbox: OutboxId(number(r)?),

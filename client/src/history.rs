@@ -83,10 +83,13 @@ impl Client {
             self.record(&Entry::Seen { conv, first, last });
         }
         if request.own {
-            // Whatever the server does not tell now, it is not asked for again on this attach.
             let found = self.state.conversations.get(&conv);
             let lacks = |found: &Conversation| found.missing.range(first..=last).next().is_some();
-            if first > last || found.is_some_and(lacks) {
+            let searches = direction == Direction::Newer;
+            // Whatever the server does not tell now, it is not asked for again on this attach.
+            if searches && end.next > 0 && self.state.sending.contains(&conv) {
+                self.ask_history(conv, end.next, direction);
+            } else if searches || first > last || found.is_some_and(lacks) {
                 self.futile.insert(conv);
             }
             self.tell(ClientEvent::Updated { conv: Some(conv) });
@@ -96,31 +99,40 @@ impl Client {
         }
     }
 
-    /// Asks for what this device lacks: own sends that were skipped, where the server knows the
-    /// number of an unsettled one, and what other own devices wrote.
+    fn ask_history(&mut self, conv: Conv, from: Seq, direction: Direction) {
+        let limit = wire::HISTORY_LIMIT_MAX;
+        self.requests.push(Ask::History { conv, from, direction, limit }, true);
+    }
+
+    /// Asks for what this device lacks: the entry of an own send that was skipped, though the
+    /// server knows its number, and what other own devices wrote.
     pub(crate) fn ask_lacking(&mut self) {
         let asks = |open: &Request| open.own && matches!(open.ask, Ask::History { .. });
         if self.overview.is_some() || self.requests.open.iter().any(asks) {
             return;
         }
-        let convs = self.state.sending.iter().filter(|conv| !self.futile.contains(conv));
-        let skipped = convs.copied().find_map(|conv| Some((conv, self.skipped(conv)?)));
-        let lacking = self.state.lacking.iter().filter(|conv| !self.futile.contains(conv));
-        let lacking = lacking.copied().find_map(|conv| {
-            let missing = &self.state.conversations.get(&conv)?.missing;
-            Some((conv, *missing.last()?))
-        });
-        if let Some((conv, from)) = skipped.or(lacking) {
-            let (direction, limit) = (Direction::Older, wire::HISTORY_LIMIT_MAX);
-            self.requests.push(Ask::History { conv, from, direction, limit }, true);
+        let hopeful = |conv: &&Conv| !self.futile.contains(conv);
+        let skipped = self.state.sending.iter().filter(hopeful);
+        let skipped = skipped.copied().find_map(|conv| Some((conv, self.skipped(conv)?)));
+        if let Some((conv, from)) = skipped {
+            // In the order of the places: a body that moved lies behind what made it move.
+            return self.ask_history(conv, from, Direction::Newer);
+        }
+        let lacking = self.state.lacking.iter().filter(hopeful);
+        let newest = |conv| self.state.conversations.get(&conv)?.missing.last().copied();
+        let lacking = lacking.copied().find_map(|conv| Some((conv, newest(conv)?)));
+        if let Some((conv, from)) = lacking {
+            self.ask_history(conv, from, Direction::Older);
         }
     }
 
-    /// The newest place that may hold an unsettled send whose number is taken.
+    /// The first place that may hold an unsettled send whose number is taken, and whose entry the
+    /// inbox did not bring.
     fn skipped(&self, conv: Conv) -> Option<Seq> {
         let found = self.state.conversations.get(&conv)?;
-        let hole = found.ranges.highest_hole(found.head())?;
-        let known = found.queue.sends.iter().any(|send| send.attempt == Attempt::Known);
-        known.then_some(hole)
+        let from = found.skipped_from?.saturating_add(1);
+        let all_came = self.connection.caught_up && !self.is_behind();
+        let known = || found.queue.sends.iter().any(|send| send.attempt == Attempt::Known);
+        (all_came && known()).then_some(from)
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub epoch: u64,
     /// Newest inbox entry that is here.
     pub position: Seq,
+    /// Some inbox entries were skipped, at any time.
+    pub skipped: bool,
     pub conversations: BTreeMap<Conv, Conversation>,
     /// Conversations with unsettled sends.
     pub sending: BTreeSet<Conv>,
@@ -68,6 +70,7 @@ impl State {
             serial: 0,
             epoch: 0,
             position: 0,
+            skipped: false,
             conversations: BTreeMap::new(),
             sending: BTreeSet::new(),
             reading: BTreeSet::new(),
@@ -102,7 +105,9 @@ impl State {
             Entry::Serial { serial } => self.serial = serial,
             Entry::Skipped => {
                 self.contacts.clear();
+                self.skipped = true;
                 for conversation in self.conversations.values_mut() {
+                    conversation.skipped_from.get_or_insert(conversation.streamed);
                     (conversation.streamed, conversation.listed) = (0, false);
                 }
             }
@@ -145,6 +150,9 @@ impl State {
                 conversation.listed |= last == 1;
                 conversation.ranges.insert(first, last);
                 conversation.streamed = conversation.streamed.max(last);
+            }
+            Entry::SkippedFrom { conv, from } => {
+                self.conversation(conv).skipped_from = Some(from);
             }
             Entry::Message { conv, conv_seq, time_ms, kind, hash, body } => {
                 let (body, edited_by) = (body.map(<[u8]>::to_vec), 0);
@@ -311,7 +319,9 @@ impl State {
     }
 
     fn conversation(&mut self, conv: Conv) -> &mut Conversation {
-        self.conversations.entry(conv).or_default()
+        let skipped_from = self.skipped.then_some(0);
+        let new = || Conversation { skipped_from, ..Conversation::default() };
+        self.conversations.entry(conv).or_insert_with(new)
     }
 
     fn unsettled(&mut self, id: SendId) -> Result<&mut Pending, Misfit> {
@@ -331,6 +341,9 @@ impl State {
             give(&Entry::Identity { user, device, body_bytes_max: self.body_bytes_max });
         }
         give(&Entry::Inbox { epoch: self.epoch, position: self.position });
+        if self.skipped {
+            give(&Entry::Skipped);
+        }
         for (&conv, conversation) in &self.conversations {
             entries_of(conv, conversation, give);
         }
@@ -376,6 +389,9 @@ fn entries_of(conv: Conv, conversation: &Conversation, give: &mut dyn FnMut(&Ent
         let &Heading { head, time_ms, unread, read, preview_own, ref preview } =
             &conversation.heading;
         give(&Entry::Heading { conv, head, time_ms, unread, read, preview_own, preview });
+    }
+    if let Some(from) = conversation.skipped_from {
+        give(&Entry::SkippedFrom { conv, from });
     }
     if conversation.streamed > 0 {
         let (first, last) = (conversation.streamed, conversation.streamed);

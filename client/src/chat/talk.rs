@@ -156,10 +156,10 @@ impl<T: Send + 'static> Talk<T> {
 pub fn history_line(message: &Message) -> Option<String> {
     let text = message.body.as_deref().map(printable);
     Some(match (message.kind, text) {
-        (Kind::OwnVoid, _) => return None,
         (Kind::Own, Some(text)) => format!("{SENT} {text}"),
         (Kind::Own, None) => format!("{SENT} (sent from another device)"),
         (Kind::Peer, text) => format!("< {}", text.unwrap_or_default()),
+        _ => return None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client::{BodyHash, Conv, ConvSettings, Kind, Seq, UserId};
+use client::{Conv, ConvSettings, Kind, Seq, UserId};
 use wire::{
     Chat, ChatHead, Chats, Command, ContactItem, Contacts, Direction, End, History, HistoryItem,
     HistoryKind, OwnName, RefusalCode, RequestRefused, ServerFrame,
@@ -67,19 +67,17 @@ impl Server {
             }
             let (own, changes) = (stored.from.is_some(), stored.change.is_some());
             let kind = match (own, changes) {
-                (false, _) if stored.void => continue,
-                (true, _) if stored.void => Kind::OwnVoid,
+                _ if stored.void => continue,
                 (true, true) => Kind::OwnChange,
                 (false, true) => Kind::PeerChange,
                 (true, false) => Kind::Own,
                 (false, false) => Kind::Peer,
             };
             let (edited_by, deleted) = self.present(conv, seq);
-            let plain = !stored.void && !changes;
             let text = edited_by.map_or(&stored.body, |by| &self.log[&conv][by as usize - 1].body);
-            let text = (plain && !deleted).then(|| text.clone());
-            let edited = plain && !deleted && edited_by.is_some();
-            truth.push(Truth { seq, kind, text, edited, deleted: plain && deleted });
+            let text = (!changes && !deleted).then(|| text.clone());
+            let edited = !changes && !deleted && edited_by.is_some();
+            truth.push(Truth { seq, kind, text, edited, deleted: !changes && deleted });
         }
         truth
     }
@@ -118,8 +116,8 @@ impl Server {
             stored.change.is_some_and(|change| self.present(ask.conv, change.target).1);
         let hidden = self.members.get(&ask.conv).is_some_and(|m| m.hidden.contains(&conv_seq));
         let kind = match stored.change {
-            _ if hidden => HistoryKind::Hidden,
             _ if stored.void => HistoryKind::Void,
+            _ if hidden => HistoryKind::Hidden,
             Some(change) if change.delete => HistoryKind::Delete { target: change.target },
             Some(change) => {
                 let body = if target_gone { &[][..] } else { &stored.body };
@@ -247,6 +245,3 @@ impl Server {
         }
     }
 }
-
-/// A hash that no message has.
-pub const NO_HASH: BodyHash = BodyHash(0);
