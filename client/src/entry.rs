@@ -325,9 +325,7 @@ pub(crate) fn entry<'a>(r: &mut Reader<'a>) -> Result<Entry<'a>, DecodeError> {
         },
         tag::READ => Entry::Read { conv: conv(r)?, upto: number(r)? },
         tag::READ_WANTED => Entry::ReadWanted { conv: conv(r)?, upto: number(r)? },
-        tag::RECEIPT => {
-            Entry::Receipt { conv: conv(r)?, read: number(r)?, delivered: marks(r)? }
-        }
+        tag::RECEIPT => Entry::Receipt { conv: conv(r)?, read: number(r)?, delivered: marks(r)? },
         tag::SKIPPED => Entry::Skipped,
         tag::SKIPPED_FROM => Entry::SkippedFrom { conv: conv(r)?, from: number(r)? },
         tag::COMMANDED => Entry::Commanded {

@@ -57,9 +57,7 @@ impl Client {
             self.record(&Entry::Message { conv, conv_seq, time_ms, kind, hash, body });
         }
         let (target, by, delete, body) = match item.kind {
-            HistoryKind::Message { body, edited_by: Some(by) } => {
-                (conv_seq, by, false, Some(body))
-            }
+            HistoryKind::Message { body, edited_by: Some(by) } => (conv_seq, by, false, Some(body)),
             HistoryKind::Deleted => (conv_seq, 0, true, None),
             HistoryKind::Edit { target, body } => {
                 (target, conv_seq, false, Some(body).filter(|body| !body.is_empty()))

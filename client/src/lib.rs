@@ -47,6 +47,7 @@ pub use view::{Chat, Tick};
 /// The protocol itself, for programs that speak it without the core.
 pub use wire;
 pub use wire::{
-    BODY_BYTES_MAX, BodyHash, CloseCode, Command, Conv, ConvSettings, DeviceId, Direction, OutboxId,
-    PresenceState, Privacy, RefusalCode, Retry, Seq, UserId, UserPresence, Visibility, body_hash,
+    BODY_BYTES_MAX, BodyHash, CloseCode, Command, Conv, ConvSettings, DeviceId, Direction,
+    OutboxId, PresenceState, Privacy, RefusalCode, Retry, Seq, UserId, UserPresence, Visibility,
+    body_hash,
 };

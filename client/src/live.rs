@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::planted::{Bug, active};
-use wire::{
-    Activity, ClientFrame, Conv, Typing, UserId, UserPresence, WATCH_USERS_MAX,
-    Watch,
-};
+use wire::{Activity, ClientFrame, Conv, Typing, UserId, UserPresence, WATCH_USERS_MAX, Watch};
 
 use crate::{Client, ClientEvent};
 

@@ -57,8 +57,8 @@ impl Chat {
         let message = |kind| matches!(kind, Kind::Peer | Kind::Own);
         let newest = found.history.iter().rev().find(|(_, message_)| message(message_.kind));
         let newest = newest.filter(|&(&seq, _)| seq >= heading.head);
-        let told = (!heading.preview.is_empty())
-            .then(|| (heading.preview_own, heading.preview.clone()));
+        let told =
+            (!heading.preview.is_empty()).then(|| (heading.preview_own, heading.preview.clone()));
         let preview = newest.map_or(told, |(_, message)| {
             let body = message.body.clone()?;
             Some((message.kind == Kind::Own, body))

@@ -80,9 +80,10 @@ fn check_history(world: &World) {
             }
             check_marks(world, &device.client, conv);
         }
-        let contacts = device.client.contacts().map(|(user, had)| {
-            (user, (had.contact, had.blocked, had.name.clone()))
-        });
+        let contacts = device
+            .client
+            .contacts()
+            .map(|(user, had)| (user, (had.contact, had.blocked, had.name.clone())));
         assert!(contacts.eq(world.server.contacts.clone()), "contacts differ");
     }
 }

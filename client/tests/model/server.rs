@@ -354,8 +354,7 @@ impl Server {
         });
         if late || random.one_in(12) {
             if here {
-                let code =
-                    if late { RefusalCode::NotAllowed } else { RefusalCode::RetryAfter };
+                let code = if late { RefusalCode::NotAllowed } else { RefusalCode::RetryAfter };
                 self.refuse(key, code);
             }
             return;
