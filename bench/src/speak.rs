@@ -116,6 +116,7 @@ impl RingmailConn {
             ServerFrame::Close(close) => {
                 return Err(format!("the server closed: {:?} {}", close.code, close.reason));
             }
+            other => return Err(format!("not asked for: {other:?}")),
         }
         Ok(())
     }
@@ -133,6 +134,8 @@ impl Speak for Ringmail {
             inbox_epoch: 0,
             acked: 0,
             foreground: true,
+            name: "",
+            platform: "",
             token: &self.tokens[user as usize],
         };
         wire::encode_client(out, &ClientFrame::Hello(hello));
@@ -144,7 +147,7 @@ impl Speak for Ringmail {
         let conv = Conv::Direct(self.first_user + u64::from(stamp.receiver));
         let key = SendKey { conv, outbox: None, n: conn.n };
         let body = stamp.body(CHAT_BYTES);
-        wire::encode_client(out, &ClientFrame::Send(Send { key, body: &body }));
+        wire::encode_client(out, &ClientFrame::Send(Send { key, change: None, body: &body }));
     }
 
     fn received(

@@ -188,6 +188,8 @@ impl Client {
             // Committed: nothing moved it since the connection was opened.
             acked: self.state.position,
             foreground: self.config.foreground,
+            name: "",
+            platform: "",
             token: &self.config.token,
         };
         encode_client(out, &ClientFrame::Hello(hello));

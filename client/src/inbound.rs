@@ -82,6 +82,7 @@ impl Client {
                 self.connection.leave_ms = Some(self.now_ms.saturating_add(wait));
             }
             ServerFrame::Close(close) => self.closed(&close),
+            _ => return Err(Fault::Protocol("a frame that this client does not take yet")),
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ impl Queue {
             let key = SendKey { conv, outbox: explicit, n: send.n };
             emit(match send.void {
                 true => ClientFrame::Void(Void { key, hash: send.hash }),
-                false => ClientFrame::Send(Send { key, body: &send.body }),
+                false => ClientFrame::Send(Send { key, change: None, body: &send.body }),
             });
         }
     }

@@ -133,6 +133,8 @@ fn attach(core: &mut Core, memory: &mut Memory, pairs: u64) {
             inbox_epoch: 0,
             acked: 0,
             foreground: true,
+            name: "",
+            platform: "",
             token: token.as_bytes(),
         };
         wire::encode_client(&mut bytes, &ClientFrame::Hello(hello));
@@ -172,7 +174,7 @@ fn main() {
             while sends[index] - peer.sent < depth {
                 sends[index] += 1;
                 let key = SendKey { conv, outbox: None, n: sends[index] };
-                peer.put(&ClientFrame::Send(Send { key, body: &body }));
+                peer.put(&ClientFrame::Send(Send { key, change: None, body: &body }));
             }
             if peer.head > peer.acked {
                 peer.acked = peer.head;

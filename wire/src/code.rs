@@ -1,6 +1,6 @@
 //! Refusal and close codes, with the retry policy that each carries.
 
-/// Why a send was refused.
+/// Why a send, a command or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalCode {
     /// A queue or a limit is full at the moment.
@@ -19,6 +19,14 @@ pub enum RefusalCode {
     NewConversationQuota,
     /// The number 0, which is none.
     BadNumber,
+    /// Not this user's to do: another's message, one that is not there, or too late.
+    NotAllowed,
+    /// As many as are allowed exist already.
+    Limit,
+    /// Bytes that are no command.
+    BadCommand,
+    /// More than this device may do in a short time.
+    Quota,
 }
 
 /// What a client does after a close or a refusal.
@@ -61,6 +69,8 @@ pub enum CloseCode {
     BadAck,
     /// The user has as many devices as are allowed.
     DeviceLimit,
+    /// The device was revoked: it keeps nothing that is secret.
+    Revoked,
 }
 
 macro_rules! numbered {
@@ -101,6 +111,10 @@ numbered!(RefusalCode {
     OutboxLimit = 6 "OUTBOX_LIMIT" Never,
     NewConversationQuota = 7 "NEW_CONVERSATION_QUOTA" Later,
     BadNumber = 8 "BAD_NUMBER" Never,
+    NotAllowed = 9 "NOT_ALLOWED" Never,
+    Limit = 10 "LIMIT" Never,
+    BadCommand = 11 "BAD_COMMAND" Never,
+    Quota = 12 "QUOTA" Later,
 });
 
 // 1 to 99: come back. 100 and above: do not.
@@ -119,4 +133,5 @@ numbered!(CloseCode {
     UnsupportedVersion = 106 "UNSUPPORTED_VERSION" Never,
     BadAck = 107 "BAD_ACK" Never,
     DeviceLimit = 108 "DEVICE_LIMIT" Never,
+    Revoked = 109 "REVOKED" Never,
 });

@@ -1,9 +1,13 @@
 //! Bytes → messages. Takes the content of one frame (see `Deframer`), allocates nothing.
 
-use crate::encode::{KIND_DIRECT, flag, op};
+use crate::encode::{TAG_NAME, TAG_PLATFORM};
 use crate::frame::*;
+use crate::opcode::{KIND_DIRECT, flag, op};
 use crate::{
-    BodyHash, CloseCode, Conv, DeviceId, OutboxId, REASON_BYTES_MAX, Reader, RefusalCode, UserId,
+    Activity, BodyHash, Changed, Chat, ChatHead, Chats, CloseCode, CommandAnswer, Commanded,
+    ContactItem, Contacts, Conv, DeviceId, DeviceItem, Devices, End, History, HistoryItem,
+    NAME_BYTES_MAX, NumberedCommand, OutboxId, PLATFORM_BYTES_MAX, Presence, REASON_BYTES_MAX,
+    Read, ReadMark, Reader, Receipt, RefusalCode, RequestRefused, Typing, UserId, Watch, entry,
 };
 
 /// A frame that is no message of this version.
@@ -43,8 +47,10 @@ pub fn decode_client(content: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
     let frame = match r.byte("type")? {
         op::HELLO => ClientFrame::Hello(hello(r)?),
         op::SEND => {
-            let (key, _) = key(r, 0)?;
-            ClientFrame::Send(Send { key, body: r.rest() })
+            let (key, flags) = key(r, flag::EDIT | flag::DELETE)?;
+            let change = entry::change(r, flags)?;
+            let deletes = change.is_some_and(|change| change.delete);
+            ClientFrame::Send(Send { key, change, body: if deletes { &[] } else { r.rest() } })
         }
         op::VOID => {
             let (key, _) = key(r, 0)?;
@@ -53,6 +59,19 @@ pub fn decode_client(content: &[u8]) -> Result<ClientFrame<'_>, DecodeError> {
         op::ACK => ClientFrame::Ack(Ack { inbox_seq: r.varint("inbox_seq")? }),
         op::PING => ClientFrame::Ping(Ping { acked: r.varint("acked")? }),
         op::CLIENT_CLOSE => ClientFrame::Close(close(r)?),
+        op::READ => {
+            let (conv, conv_seq) = (conv(r)?, r.varint("conv_seq")?);
+            ClientFrame::Read(Read { conv, conv_seq })
+        }
+        op::COMMAND => ClientFrame::Command(NumberedCommand::read(r)?),
+        op::HISTORY => ClientFrame::History(History::read(r)?),
+        op::CHATS => ClientFrame::Chats(Chats::read(r)?),
+        op::CHAT => ClientFrame::Chat(Chat { request: r.varint("request")?, conv: conv(r)? }),
+        op::CONTACTS => ClientFrame::Contacts(Contacts::read(r)?),
+        op::DEVICES => ClientFrame::Devices(Devices { request: r.varint("request")? }),
+        op::WATCH => ClientFrame::Watch(Watch::read(r)?),
+        op::ACTIVITY => ClientFrame::Activity(Activity::read(r)?),
+        op::CLIENT_TYPING => ClientFrame::Typing(Typing { conv: conv(r)? }),
         other => return Err(DecodeError::UnknownType(other)),
     };
     r.end("frame")?;
@@ -74,10 +93,10 @@ pub fn decode_server(content: &[u8]) -> Result<ServerFrame<'_>, DecodeError> {
         }
         op::REFUSED => {
             let (key, _) = key(r, 0)?;
-            let code = RefusalCode::from_number(r.varint("code")?);
+            let number = r.varint("code")?;
             ServerFrame::Refused(Refused {
                 key,
-                code: code.ok_or(r.error("code", "is unknown"))?,
+                code: refusal(r, number)?,
                 retry_after_ms: r.varint("retry_after_ms")?,
                 limit: r.varint("limit")?,
             })
@@ -94,14 +113,37 @@ pub fn decode_server(content: &[u8]) -> Result<ServerFrame<'_>, DecodeError> {
         op::PONG => ServerFrame::Pong(Pong { head: r.varint("head")? }),
         op::GOAWAY => ServerFrame::GoAway(GoAway { after_ms: r.varint("after_ms")? }),
         op::SERVER_CLOSE => ServerFrame::Close(close(r)?),
-        other => return Err(DecodeError::UnknownType(other)),
+        other => later(r, other)?,
     };
     r.end("frame")?;
     Ok(frame)
 }
 
+/// The server's frames besides those of sessions and sends.
+fn later<'a>(r: &mut Reader<'a>, op: u8) -> Result<ServerFrame<'a>, DecodeError> {
+    Ok(match op {
+        op::CHANGED => ServerFrame::Changed(Changed::read(r)?),
+        op::RECEIPT => ServerFrame::Receipt(Receipt::read(r)?),
+        op::READ_MARK => {
+            let (d_inbox, conv, conv_seq) = (d_inbox(r)?, conv(r)?, r.varint("conv_seq")?);
+            ServerFrame::ReadMark(ReadMark { d_inbox, conv, conv_seq })
+        }
+        op::COMMANDED => ServerFrame::Commanded(Commanded::read(r)?),
+        op::COMMAND_ANSWER => ServerFrame::CommandAnswer(CommandAnswer::read(r)?),
+        op::HISTORY_ITEM => ServerFrame::HistoryItem(HistoryItem::read(r)?),
+        op::END => ServerFrame::End(End::read(r)?),
+        op::REQUEST_REFUSED => ServerFrame::RequestRefused(RequestRefused::read(r)?),
+        op::CHAT_HEAD => ServerFrame::ChatHead(ChatHead::read(r)?),
+        op::CONTACT => ServerFrame::Contact(ContactItem::read(r)?),
+        op::DEVICE => ServerFrame::Device(DeviceItem::read(r)?),
+        op::PRESENCE => ServerFrame::Presence(Presence::read(r)?),
+        op::SERVER_TYPING => ServerFrame::Typing(Typing { conv: conv(r)? }),
+        other => return Err(DecodeError::UnknownType(other)),
+    })
+}
+
 fn hello<'a>(r: &mut Reader<'a>) -> Result<Hello<'a>, DecodeError> {
-    let hello = Hello {
+    let mut hello = Hello {
         version_min: r.varint("version_min")?,
         version_max: r.varint("version_max")?,
         features: r.varint("features")?,
@@ -111,8 +153,17 @@ fn hello<'a>(r: &mut Reader<'a>) -> Result<Hello<'a>, DecodeError> {
         // Unknown bits are optional: skipped.
         foreground: r.byte("flags")? & flag::FOREGROUND != 0,
         token: counted(r, "token")?,
+        name: "",
+        platform: "",
     };
-    skip_extensions(r)?;
+    extensions(r, |r, tag, bytes| {
+        match tag {
+            TAG_NAME => hello.name = text(bytes, r, "name", NAME_BYTES_MAX)?,
+            TAG_PLATFORM => hello.platform = text(bytes, r, "platform", PLATFORM_BYTES_MAX)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
     Ok(hello)
 }
 
@@ -125,7 +176,9 @@ fn welcome(r: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
         inbox_epoch: r.varint("inbox_epoch")?,
         verdict: match r.byte("verdict")? {
             0 => Verdict::Resume,
-            1 => Verdict::Restart,
+            1 => Verdict::Snapshot(SnapshotReason::NewDevice),
+            2 => Verdict::Snapshot(SnapshotReason::Epoch),
+            3 => Verdict::Snapshot(SnapshotReason::TooFar),
             _ => return Err(r.error("verdict", "is unknown")),
         },
         from: r.varint("from")?,
@@ -136,7 +189,7 @@ fn welcome(r: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
         server_time_ms: r.varint("server_time_ms")?,
         body_bytes_max: r.varint("body_bytes_max")?,
     };
-    skip_extensions(r)?;
+    extensions(r, |_, _, _| Ok(()))?;
     Ok(welcome)
 }
 
@@ -166,18 +219,20 @@ fn sent(r: &mut Reader<'_>) -> Result<Sent, DecodeError> {
 
 fn own(r: &mut Reader<'_>) -> Result<Own, DecodeError> {
     let d_inbox = d_inbox(r)?;
-    let flags = r.byte("flags")?;
-    if flags & !flag::VOID != 0 {
-        return Err(r.error("flags", "have unknown bits"));
+    let flags = flags(r, flag::VOID | flag::EDIT | flag::DELETE)?;
+    let void = flags & flag::VOID != 0;
+    if void && flags != flag::VOID {
+        return Err(r.error("flags", "do not go together"));
     }
     Ok(Own {
         d_inbox,
-        void: flags & flag::VOID != 0,
+        void,
         conv: conv(r)?,
         conv_seq: r.varint("conv_seq")?,
         time_ms: r.varint("time_ms")?,
         outbox: outbox(r)?,
         n: r.varint("n")?,
+        change: entry::change(r, flags)?,
         hash: hash(r)?,
     })
 }
@@ -187,25 +242,19 @@ fn close<'a>(r: &mut Reader<'a>) -> Result<Close<'a>, DecodeError> {
     let code = code.ok_or(r.error("code", "is unknown"))?;
     let retry_after_ms = r.varint("retry_after_ms")?;
     let reason = counted(r, "reason")?;
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(r.error("reason", "is too long"));
-    }
-    let reason = std::str::from_utf8(reason).map_err(|_| r.error("reason", "is not UTF-8"))?;
+    let reason = text(reason, r, "reason", REASON_BYTES_MAX)?;
     Ok(Close { code, retry_after_ms, reason })
 }
 
 /// Flags, conversation, outbox, number. `flags_known`: bits that the frame allows besides OUTBOX.
 fn key(r: &mut Reader<'_>, flags_known: u8) -> Result<(SendKey, u8), DecodeError> {
-    let flags = r.byte("flags")?;
-    if flags & !(flags_known | flag::OUTBOX) != 0 {
-        return Err(r.error("flags", "have unknown bits"));
-    }
+    let flags = flags(r, flags_known | flag::OUTBOX)?;
     let conv = conv(r)?;
     let outbox = if flags & flag::OUTBOX != 0 { Some(outbox(r)?) } else { None };
     Ok((SendKey { conv, outbox, n: r.varint("n")? }, flags))
 }
 
-fn conv(r: &mut Reader<'_>) -> Result<Conv, DecodeError> {
+pub(crate) fn conv(r: &mut Reader<'_>) -> Result<Conv, DecodeError> {
     match r.byte("kind")? {
         KIND_DIRECT => Ok(Conv::Direct(r.varint("peer")?)),
         _ => Err(r.error("kind", "is unknown")),
@@ -213,40 +262,81 @@ fn conv(r: &mut Reader<'_>) -> Result<Conv, DecodeError> {
 }
 
 /// Distance to the entry before: entries never share a number.
-fn d_inbox(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
+pub(crate) fn d_inbox(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
     match r.varint("d_inbox")? {
         0 => Err(r.error("d_inbox", "is 0")),
         distance => Ok(distance),
     }
 }
 
-fn user(r: &mut Reader<'_>, field: &'static str) -> Result<UserId, DecodeError> {
+pub(crate) fn user(r: &mut Reader<'_>, field: &'static str) -> Result<UserId, DecodeError> {
     UserId::new(r.varint(field)?).ok_or(r.error(field, "is 0"))
 }
 
-fn device(r: &mut Reader<'_>) -> Result<DeviceId, DecodeError> {
+pub(crate) fn device(r: &mut Reader<'_>) -> Result<DeviceId, DecodeError> {
     let device = u32::try_from(r.varint("device")?);
     Ok(DeviceId(device.map_err(|_| r.error("device", "is longer than 32 bits"))?))
 }
 
-fn outbox(r: &mut Reader<'_>) -> Result<OutboxId, DecodeError> {
+pub(crate) fn outbox(r: &mut Reader<'_>) -> Result<OutboxId, DecodeError> {
     Ok(OutboxId(r.u64_le("outbox")?))
 }
 
-fn hash(r: &mut Reader<'_>) -> Result<BodyHash, DecodeError> {
+pub(crate) fn hash(r: &mut Reader<'_>) -> Result<BodyHash, DecodeError> {
     Ok(BodyHash(r.u64_le("hash")?))
 }
 
-fn counted<'a>(r: &mut Reader<'a>, field: &'static str) -> Result<&'a [u8], DecodeError> {
+pub(crate) fn counted<'a>(
+    r: &mut Reader<'a>,
+    field: &'static str,
+) -> Result<&'a [u8], DecodeError> {
     let length = usize::try_from(r.varint(field)?);
     r.take(length.map_err(|_| r.error(field, "is cut off"))?, field)
 }
 
-/// Optional fields of later versions: (tag, length, bytes) to the end, skipped.
-fn skip_extensions(r: &mut Reader<'_>) -> Result<(), DecodeError> {
+/// At most `bytes_max` bytes of UTF-8 that end where `r` stands.
+pub(crate) fn text<'a>(
+    bytes: &'a [u8],
+    r: &Reader<'_>,
+    field: &'static str,
+    bytes_max: usize,
+) -> Result<&'a str, DecodeError> {
+    if bytes.len() > bytes_max {
+        return Err(r.error(field, "is too long"));
+    }
+    std::str::from_utf8(bytes).map_err(|_| r.error(field, "is not UTF-8"))
+}
+
+/// A byte that is 0 or 1.
+pub(crate) fn boolean(r: &mut Reader<'_>, field: &'static str) -> Result<bool, DecodeError> {
+    match r.byte(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(r.error(field, "is neither 0 nor 1")),
+    }
+}
+
+/// A byte of flags that has no other bits than these.
+pub(crate) fn flags(r: &mut Reader<'_>, known: u8) -> Result<u8, DecodeError> {
+    let flags = r.byte("flags")?;
+    if flags & !known == 0 { Ok(flags) } else { Err(r.error("flags", "have unknown bits")) }
+}
+
+/// The refusal code with this number, which was just read.
+pub(crate) fn refusal(r: &Reader<'_>, number: u64) -> Result<RefusalCode, DecodeError> {
+    RefusalCode::from_number(number).ok_or(r.error("code", "is unknown"))
+}
+
+/// Optional fields, (tag, length, bytes) to the end. Those that `handle` does not know are of
+/// later versions, and skipped.
+fn extensions<'a>(
+    r: &mut Reader<'a>,
+    mut handle: impl FnMut(&Reader<'a>, u64, &'a [u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     while r.clone().byte("extension").is_ok() {
-        r.varint("extension")?;
-        counted(r, "extension")?;
+        let tag = r.varint("extension")?;
+        let bytes = counted(r, "extension")?;
+        handle(r, tag, bytes)?;
     }
     Ok(())
 }

@@ -1,47 +1,16 @@
 //! Messages → bytes. Every function appends one whole frame, length included.
 
 use crate::frame::*;
-use crate::{BodyHash, Conv, OutboxId, REASON_BYTES_MAX, put_varint, varint_len};
+use crate::opcode::{KIND_DIRECT, flag, op};
+use crate::{
+    BodyHash, Conv, NAME_BYTES_MAX, OutboxId, PLATFORM_BYTES_MAX, REASON_BYTES_MAX, entry,
+    put_varint, varint_len,
+};
 
-#[allow(missing_docs, reason = "PROTOCOL.md is their documentation, and a test compares")]
-pub mod op {
-    //! Frame types. Client to server below 0x80, server to client from 0x80.
-    pub const HELLO: u8 = 0x01;
-    pub const SEND: u8 = 0x02;
-    pub const VOID: u8 = 0x03;
-    pub const ACK: u8 = 0x04;
-    pub const PING: u8 = 0x05;
-    pub const CLIENT_CLOSE: u8 = 0x06;
-    pub const WELCOME: u8 = 0x81;
-    pub const SENT: u8 = 0x82;
-    pub const OUT_OF_ORDER: u8 = 0x83;
-    pub const REFUSED: u8 = 0x84;
-    pub const DELIVER: u8 = 0x85;
-    pub const OWN: u8 = 0x86;
-    pub const CAUGHT_UP: u8 = 0x87;
-    pub const PONG: u8 = 0x88;
-    pub const GOAWAY: u8 = 0x89;
-    pub const SERVER_CLOSE: u8 = 0x8a;
-}
-
-pub mod flag {
-    //! Bits of flag bytes.
-    /// HELLO: attached in the foreground.
-    pub const FOREGROUND: u8 = 0x01;
-    /// SEND, VOID, SENT, OUT_OF_ORDER, REFUSED: the outbox stands in the frame.
-    pub const OUTBOX: u8 = 0x01;
-    /// SENT, OWN: a void.
-    pub const VOID: u8 = 0x02;
-    /// SENT: the number was taken before.
-    pub const KNOWN: u8 = 0x04;
-    /// SENT: also the next inbox entry.
-    pub const INBOX: u8 = 0x08;
-    /// SENT: the ack level stands in these bits (0 local, 1 replicated, 2 geo).
-    pub const LEVEL_SHIFT: u8 = 4;
-}
-
-/// The kind byte of a one-to-one conversation.
-pub const KIND_DIRECT: u8 = 1;
+/// HELLO's extension with the device's name.
+pub(crate) const TAG_NAME: u64 = 1;
+/// HELLO's extension with the device's platform.
+pub(crate) const TAG_PLATFORM: u64 = 2;
 
 /// Appends a client's frame.
 pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame<'_>) {
@@ -55,8 +24,13 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame<'_>) {
         ClientFrame::Hello(hello) => put_hello(out, hello),
         ClientFrame::Send(send) => {
             out.push(op::SEND);
-            put_key(out, 0, &send.key);
-            out.extend_from_slice(send.body);
+            put_key(out, entry::change_flag(send.change), &send.key);
+            if let Some(change) = send.change {
+                put_varint(out, change.target);
+            }
+            if !send.change.is_some_and(|change| change.delete) {
+                out.extend_from_slice(send.body);
+            }
         }
         ClientFrame::Void(void) => {
             out.push(op::VOID);
@@ -68,6 +42,26 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame<'_>) {
             put_varint(out, ack.inbox_seq);
         }
         ClientFrame::Close(close) => put_close(out, op::CLIENT_CLOSE, close),
+        ClientFrame::Read(read) => put_mark(out, op::READ, read.conv, read.conv_seq),
+        ClientFrame::Command(command) => command.put(out),
+        ClientFrame::History(history) => history.put(out),
+        ClientFrame::Chats(chats) => chats.put(out),
+        ClientFrame::Chat(chat) => {
+            out.push(op::CHAT);
+            put_varint(out, chat.request);
+            put_conv(out, chat.conv);
+        }
+        ClientFrame::Contacts(contacts) => contacts.put(out),
+        ClientFrame::Devices(devices) => {
+            out.push(op::DEVICES);
+            put_varint(out, devices.request);
+        }
+        ClientFrame::Watch(watch) => watch.put(out),
+        ClientFrame::Activity(activity) => activity.put(out),
+        ClientFrame::Typing(typing) => {
+            out.push(op::CLIENT_TYPING);
+            put_conv(out, typing.conv);
+        }
     }
     put_length(out, at);
 }
@@ -113,8 +107,37 @@ pub fn encode_server(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
             put_varint(out, go_away.after_ms);
         }
         ServerFrame::Close(close) => put_close(out, op::SERVER_CLOSE, close),
+        other => put_later(out, other),
     }
     put_length(out, at);
+}
+
+/// The server's frames besides those of sessions and sends.
+fn put_later(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
+    match frame {
+        ServerFrame::Changed(changed) => changed.put(out),
+        ServerFrame::Receipt(receipt) => receipt.put(out),
+        ServerFrame::ReadMark(mark) => {
+            out.push(op::READ_MARK);
+            put_varint(out, mark.d_inbox);
+            put_conv(out, mark.conv);
+            put_varint(out, mark.conv_seq);
+        }
+        ServerFrame::Commanded(commanded) => commanded.put(out),
+        ServerFrame::CommandAnswer(answer) => answer.put(out),
+        ServerFrame::HistoryItem(item) => item.put(out),
+        ServerFrame::End(end) => end.put(out),
+        ServerFrame::RequestRefused(refused) => refused.put(out),
+        ServerFrame::ChatHead(head) => head.put(out),
+        ServerFrame::Contact(contact) => contact.put(out),
+        ServerFrame::Device(device) => device.put(out),
+        ServerFrame::Presence(presence) => presence.put(out),
+        ServerFrame::Typing(typing) => {
+            out.push(op::SERVER_TYPING);
+            put_conv(out, typing.conv);
+        }
+        _ => unreachable!("{frame:?} is encoded by the caller"),
+    }
 }
 
 /// Puts the length in front of the content that starts at `at`. Most contents are shorter than
@@ -140,8 +163,16 @@ fn put_hello(out: &mut Vec<u8>, hello: &Hello<'_>) {
     put_varint(out, hello.inbox_epoch);
     put_varint(out, hello.acked);
     out.push(if hello.foreground { flag::FOREGROUND } else { 0 });
-    put_varint(out, hello.token.len() as u64);
-    out.extend_from_slice(hello.token);
+    put_counted(out, hello.token);
+    for (tag, text) in [
+        (TAG_NAME, cut(hello.name, NAME_BYTES_MAX)),
+        (TAG_PLATFORM, cut(hello.platform, PLATFORM_BYTES_MAX)),
+    ] {
+        if !text.is_empty() {
+            put_varint(out, tag);
+            put_counted(out, text.as_bytes());
+        }
+    }
 }
 
 fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
@@ -153,7 +184,9 @@ fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
     put_varint(out, welcome.inbox_epoch);
     out.push(match welcome.verdict {
         Verdict::Resume => 0,
-        Verdict::Restart => 1,
+        Verdict::Snapshot(SnapshotReason::NewDevice) => 1,
+        Verdict::Snapshot(SnapshotReason::Epoch) => 2,
+        Verdict::Snapshot(SnapshotReason::TooFar) => 3,
     });
     put_varint(out, welcome.from);
     put_varint(out, welcome.head);
@@ -185,12 +218,16 @@ fn put_sent(out: &mut Vec<u8>, sent: &Sent) {
 fn put_own(out: &mut Vec<u8>, own: &Own) {
     out.push(op::OWN);
     put_varint(out, own.d_inbox);
-    out.push(if own.void { flag::VOID } else { 0 });
+    let change = own.change.filter(|_| !own.void);
+    out.push(entry::change_flag(change) | if own.void { flag::VOID } else { 0 });
     put_conv(out, own.conv);
     put_varint(out, own.conv_seq);
     put_varint(out, own.time_ms);
     put_outbox(out, own.outbox);
     put_varint(out, own.n);
+    if let Some(change) = change {
+        put_varint(out, change.target);
+    }
     put_hash(out, own.hash);
 }
 
@@ -198,11 +235,25 @@ fn put_close(out: &mut Vec<u8>, op: u8, close: &Close<'_>) {
     out.push(op);
     put_varint(out, close.code.number());
     put_varint(out, close.retry_after_ms);
-    let mut cuts = (0..=REASON_BYTES_MAX).rev();
-    let end = cuts.find(|end| close.reason.is_char_boundary(*end)).unwrap_or(0);
-    let reason = &close.reason[..end];
-    put_varint(out, reason.len() as u64);
-    out.extend_from_slice(reason.as_bytes());
+    put_counted(out, cut(close.reason, REASON_BYTES_MAX).as_bytes());
+}
+
+/// As much of the text as fits into `bytes_max`, in whole characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut cuts = (0..=bytes_max).rev();
+    let end = cuts.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    if text.len() <= bytes_max { text } else { &text[..end] }
+}
+
+fn put_mark(out: &mut Vec<u8>, op: u8, conv: Conv, conv_seq: u64) {
+    out.push(op);
+    put_conv(out, conv);
+    put_varint(out, conv_seq);
+}
+
+pub(crate) fn put_counted(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 fn put_key(out: &mut Vec<u8>, flags: u8, key: &SendKey) {
@@ -214,16 +265,16 @@ fn put_key(out: &mut Vec<u8>, flags: u8, key: &SendKey) {
     put_varint(out, key.n);
 }
 
-fn put_conv(out: &mut Vec<u8>, conv: Conv) {
+pub(crate) fn put_conv(out: &mut Vec<u8>, conv: Conv) {
     let Conv::Direct(peer) = conv;
     out.push(KIND_DIRECT);
     put_varint(out, peer);
 }
 
-fn put_outbox(out: &mut Vec<u8>, outbox: OutboxId) {
+pub(crate) fn put_outbox(out: &mut Vec<u8>, outbox: OutboxId) {
     out.extend_from_slice(&outbox.0.to_le_bytes());
 }
 
-fn put_hash(out: &mut Vec<u8>, hash: BodyHash) {
+pub(crate) fn put_hash(out: &mut Vec<u8>, hash: BodyHash) {
     out.extend_from_slice(&hash.0.to_le_bytes());
 }

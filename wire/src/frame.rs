@@ -1,6 +1,11 @@
 //! The frames, as values. Bodies are opaque bytes borrowed from the buffer they arrived in.
 
-use crate::{BodyHash, CloseCode, Conv, DeviceId, OutboxId, RefusalCode, Seq, UserId};
+use crate::{
+    Activity, BodyHash, Change, Changed, Chat, ChatHead, Chats, CloseCode, CommandAnswer,
+    Commanded, ContactItem, Contacts, Conv, DeviceId, DeviceItem, Devices, End, History,
+    HistoryItem, NumberedCommand, OutboxId, Presence, Read, ReadMark, Receipt, RefusalCode,
+    RequestRefused, Seq, Typing, UserId, Watch,
+};
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +22,26 @@ pub enum ClientFrame<'a> {
     Ping(Ping),
     /// The client leaves; `code` says why.
     Close(Close<'a>),
+    /// The user's read mark moved.
+    Read(Read),
+    /// A command under its number.
+    Command(NumberedCommand<'a>),
+    /// Asks for messages.
+    History(History),
+    /// Asks for conversations.
+    Chats(Chats),
+    /// Asks for one conversation.
+    Chat(Chat),
+    /// Asks for contacts and blocks.
+    Contacts(Contacts),
+    /// Asks for the user's devices.
+    Devices(Devices),
+    /// Whose presence the session wants.
+    Watch(Watch<'a>),
+    /// The device went to the foreground or out of it.
+    Activity(Activity),
+    /// The user writes.
+    Typing(Typing),
 }
 
 /// What a server sends.
@@ -42,6 +67,32 @@ pub enum ServerFrame<'a> {
     GoAway(GoAway),
     /// The server closes; the code says whether to come back.
     Close(Close<'a>),
+    /// An inbox entry: the peer edited or deleted a message.
+    Changed(Changed<'a>),
+    /// An inbox entry: the peer's marks.
+    Receipt(Receipt<'a>),
+    /// An inbox entry: the user's own read mark.
+    ReadMark(ReadMark),
+    /// An inbox entry: a command of one of the user's own devices.
+    Commanded(Commanded<'a>),
+    /// A command was not taken now.
+    CommandAnswer(CommandAnswer),
+    /// Of a page of messages.
+    HistoryItem(HistoryItem<'a>),
+    /// A page is complete.
+    End(End),
+    /// There is no page.
+    RequestRefused(RequestRefused),
+    /// Of a page of conversations.
+    ChatHead(ChatHead<'a>),
+    /// Of a page of contacts.
+    Contact(ContactItem<'a>),
+    /// Of the list of devices.
+    Device(DeviceItem<'a>),
+    /// What is known of watched users.
+    Presence(Presence<'a>),
+    /// The peer writes.
+    Typing(Typing),
 }
 
 /// HELLO: who attaches, and from where the inbox goes on.
@@ -61,6 +112,10 @@ pub struct Hello<'a> {
     pub acked: Seq,
     /// Attached in the foreground (a person looks at it).
     pub foreground: bool,
+    /// What the user calls the device, at most `NAME_BYTES_MAX` bytes; empty: not stated.
+    pub name: &'a str,
+    /// What it runs on, at most `PLATFORM_BYTES_MAX` bytes; empty: not stated.
+    pub platform: &'a str,
     /// Proves user and device; opaque to this crate.
     pub token: &'a [u8],
 }
@@ -70,9 +125,20 @@ pub struct Hello<'a> {
 pub enum Verdict {
     /// The stream goes on after the device's own `acked`.
     Resume,
-    /// The device's number does not count here (new device, other epoch, beyond the head): the
-    /// stream starts with the oldest kept entry, and the client drops its number.
-    Restart,
+    /// The device's number does not count here: the stream starts behind WELCOME's head, and the
+    /// client reads what it lacks in pages.
+    Snapshot(SnapshotReason),
+}
+
+/// Why a device starts from a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotReason {
+    /// The device has no past here.
+    NewDevice,
+    /// The inbox has another epoch than the device's number, or less than the device knows.
+    Epoch,
+    /// Entries behind the device's number are no longer kept.
+    TooFar,
 }
 
 /// WELCOME: what the session may do.
@@ -123,7 +189,9 @@ pub struct SendKey {
 pub struct Send<'a> {
     /// Its name.
     pub key: SendKey,
-    /// Opaque bytes, 1 to `Welcome::body_bytes_max`.
+    /// Set: no plain message, but a change of one.
+    pub change: Option<Change>,
+    /// Opaque bytes, 1 to `Welcome::body_bytes_max`; none for a deletion.
     pub body: &'a [u8],
 }
 
@@ -132,7 +200,7 @@ pub struct Send<'a> {
 pub struct Void {
     /// Its name.
     pub key: SendKey,
-    /// Hash of the body that is given up.
+    /// Content hash of what is given up.
     pub hash: BodyHash,
 }
 
@@ -252,7 +320,9 @@ pub struct Own {
     pub n: Seq,
     /// The number was given up; `hash` is of the body that was given up.
     pub void: bool,
-    /// Hash of the body.
+    /// What it changes, if it is no plain message. Never with `void`.
+    pub change: Option<Change>,
+    /// Content hash.
     pub hash: BodyHash,
 }
 

@@ -29,7 +29,7 @@ pub struct DeviceId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxId(pub u64);
 
-/// XXH3-64 (seed 0) of a message body.
+/// XXH3-64 of a message body, see `content_hash`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodyHash(pub u64);
 
@@ -42,25 +42,26 @@ pub enum Conv {
     Direct(u64),
 }
 
-/// The hash of a body, as own entries carry it and as VOID names it.
-pub fn body_hash(body: &[u8]) -> BodyHash {
-    BodyHash(xxh3_64(body))
-}
-
-/// What a message does to an earlier one of the same conversation and sender.
+/// What a message changes that is no plain one: an earlier message of its sender in the same
+/// conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Change {
-    /// The place of the earlier one.
+    /// Place of that message.
     pub target: Seq,
-    /// It is deleted for everyone; otherwise it gets a new text.
+    /// Deleted for everyone; otherwise edited.
     pub delete: bool,
 }
 
-/// The hash of a message: XXH3-64 of the body, with seed 0 for a plain message, twice the target
-/// for an edit, and one more for a delete. So an edit is never taken for a message of that text.
+/// The hash of a send, as own entries carry it and as VOID names it: of its body, with seed 0 for
+/// a plain message, `2 * target` for an edit, `2 * target + 1` for a deletion (modulo 2^64).
 pub fn content_hash(body: &[u8], change: Option<Change>) -> BodyHash {
-    let seed = change.map_or(0, |c| c.target.wrapping_mul(2).wrapping_add(u64::from(c.delete)));
+    let seed = change.map_or(0, |change| (change.target << 1) | u64::from(change.delete));
     BodyHash(xxh3_64_with_seed(body, seed))
+}
+
+/// The content hash of a plain message, as own entries carry it and as VOID names it.
+pub fn body_hash(body: &[u8]) -> BodyHash {
+    BodyHash(xxh3_64(body))
 }
 
 /// The outbox into which a body moves when its number turns out to hold another body (a cloned or

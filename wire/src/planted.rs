@@ -34,11 +34,21 @@ pub enum Bug {
     CoreOrder,
     /// An answer counts although its request was given up (R10).
     OldLoadAccepted,
+    /// A receipt does not wait for the record of what it reports, and is not owed (R1, R13).
+    ReceiptUnacked,
+    /// A read mark may go back (R13).
+    ReadMarkBack,
+    /// A snapshot does not pin its place (R11).
+    SnapshotMisses,
+    /// An older presence wins over a newer one.
+    OlderPresenceWins,
+    /// A block is ignored where it is checked second: at the home that is not the owner.
+    BlockSecondDevice,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 20] = [
         Bug::AckBeforeSync,
         Bug::SentBeforeDurable,
         Bug::AppendBeforeDurable,
@@ -54,6 +64,11 @@ impl Bug {
         Bug::TailNotFenced,
         Bug::CoreOrder,
         Bug::OldLoadAccepted,
+        Bug::ReceiptUnacked,
+        Bug::ReadMarkBack,
+        Bug::SnapshotMisses,
+        Bug::OlderPresenceWins,
+        Bug::BlockSecondDevice,
     ];
 }
 

@@ -173,6 +173,7 @@ impl Server {
                     self.put(&ServerFrame::Pong(Pong { head }));
                 }
                 ClientFrame::Close(_) => {}
+                other => panic!("this client does not send {other:?}"),
             }
         }
     }
@@ -187,7 +188,7 @@ impl Server {
         let resume = hello.inbox_epoch == self.epoch && hello.acked <= self.inbox_len();
         let (verdict, from) = match resume {
             true => (Verdict::Resume, hello.acked),
-            false => (Verdict::Restart, 0),
+            false => (Verdict::Snapshot(wire::SnapshotReason::NewDevice), 0),
         };
         let link = self.link.as_mut().unwrap();
         link.hello_outbox = Some(hello.outbox);
@@ -313,6 +314,7 @@ impl Server {
                     outbox,
                     n,
                     void,
+                    change: None,
                     hash,
                 }),
             });

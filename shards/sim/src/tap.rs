@@ -59,13 +59,16 @@ impl Tap {
                 let (inbox_epoch, acked) = (hello.inbox_epoch, hello.acked);
                 facts.push(Fact::Greeted { link, inbox_epoch, acked });
             }
-            ClientFrame::Send(send) => self.ask(send.key, false, body_hash(send.body)),
+            ClientFrame::Send(send) => {
+                self.ask(send.key, false, wire::content_hash(send.body, send.change));
+            }
             ClientFrame::Void(void) => self.ask(void.key, true, void.hash),
             ClientFrame::Ack(ack) => facts.push(Fact::Acked { link, acked: ack.inbox_seq }),
             ClientFrame::Ping(ping) if ping.acked > 0 => {
                 facts.push(Fact::Acked { link, acked: ping.acked })
             }
-            ClientFrame::Ping(_) | ClientFrame::Close(_) => {}
+            // Nothing that a checker counts.
+            _ => {}
         }
     }
 
@@ -132,6 +135,7 @@ impl Tap {
             | ServerFrame::Pong(_)
             | ServerFrame::GoAway(_)
             | ServerFrame::Close(_) => {}
+            other => return Err(format!("not looked at: {other:?}")),
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use crate::work::Work;
 use crate::{Adoption, ConnId, CoreIndex, Effect, Relay, token};
 use persistence::Record;
 use wire::{
-    ClientFrame, CloseCode, Deframer, HELLO_BYTES_MAX, Hello, ServerFrame, UserId, Verdict,
-    Welcome, put_varint,
+    ClientFrame, CloseCode, Deframer, HELLO_BYTES_MAX, Hello, ServerFrame, SnapshotReason, UserId,
+    Verdict, Welcome, put_varint,
 };
 
 impl Shard {
@@ -118,9 +118,10 @@ impl Shard {
             true => {
                 let raised = user.epoch + 1;
                 self.raise_epoch(id, raised);
-                (0, Verdict::Restart)
+                (0, Verdict::Snapshot(SnapshotReason::Epoch))
             }
-            false => (0, Verdict::Restart),
+            false if claimed_epoch == 0 => (0, Verdict::Snapshot(SnapshotReason::NewDevice)),
+            false => (0, Verdict::Snapshot(SnapshotReason::Epoch)),
         };
         if !known {
             // From now on the device counts for what is kept.

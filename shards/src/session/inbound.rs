@@ -9,7 +9,7 @@ use bytes::Bytes;
 use persistence::ConvKey;
 use wire::{
     ClientFrame, CloseCode, Conv, DecodeError, FRAME_BYTES_MAX, FRAME_OVERHEAD_MAX,
-    HELLO_BYTES_MAX, Ping, Pong, RefusalCode, Seq, ServerFrame, UserId,
+    HELLO_BYTES_MAX, Ping, Pong, RefusalCode, Seq, ServerFrame, UserId, WATCH_BYTES_MAX,
 };
 
 impl Shard {
@@ -43,7 +43,8 @@ impl Shard {
             // Of a SEND that is too long enough is kept to refuse it; the session stays.
             let (kept_max, limit) = match session.state {
                 State::Attached(_) => (
-                    self.config.limits.body_bytes_max as usize + FRAME_OVERHEAD_MAX,
+                    WATCH_BYTES_MAX
+                        .max(self.config.limits.body_bytes_max as usize + FRAME_OVERHEAD_MAX),
                     FRAME_BYTES_MAX,
                 ),
                 _ => (HELLO_BYTES_MAX, HELLO_BYTES_MAX),
@@ -141,13 +142,14 @@ impl Shard {
 
     fn attached_frame(&mut self, conn: ConnId, frame: ClientFrame<'_>) {
         match frame {
-            ClientFrame::Send(send) => self.submit(conn, send.key, Ok(send.body)),
+            ClientFrame::Send(send) if send.change.is_none() => {
+                self.submit(conn, send.key, Ok(send.body))
+            }
             ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
-            ClientFrame::Hello(_) | ClientFrame::Close(_) => {
-                self.close(conn, CloseCode::OutOfState, "");
-            }
+            // HELLO again, and what this server does not do yet.
+            _ => self.close(conn, CloseCode::OutOfState, ""),
         }
     }
 

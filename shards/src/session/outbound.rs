@@ -249,7 +249,18 @@ impl Shard {
             }
             EntryKind::Own { outbox, n, void, hash, .. } => {
                 let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
-                ServerFrame::Own(Own { d_inbox: 1, conv, conv_seq, time_ms, outbox, n, void, hash })
+                let (d_inbox, change) = (1, None);
+                ServerFrame::Own(Own {
+                    d_inbox,
+                    conv,
+                    conv_seq,
+                    time_ms,
+                    outbox,
+                    n,
+                    void,
+                    change,
+                    hash,
+                })
             }
             _ => unreachable!("no core writes {entry:?} yet"),
         };
@@ -292,7 +303,18 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
             if m.sender == id {
                 let hash = m.void.unwrap_or_else(|| wire::body_hash(m.body));
                 let (outbox, n, void) = (m.outbox, m.n, m.void.is_some());
-                ServerFrame::Own(Own { d_inbox: 1, conv, conv_seq, time_ms, outbox, n, void, hash })
+                let (d_inbox, change) = (1, None);
+                ServerFrame::Own(Own {
+                    d_inbox,
+                    conv,
+                    conv_seq,
+                    time_ms,
+                    outbox,
+                    n,
+                    void,
+                    change,
+                    hash,
+                })
             } else {
                 let body = m.body;
                 ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
@@ -312,6 +334,7 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
                     outbox,
                     n,
                     void,
+                    change: None,
                     hash,
                 }),
                 _ => unreachable!("{record:?} holds no inbox entry"),

@@ -30,7 +30,7 @@ impl Session {
         let goes_on = match welcome.verdict {
             Verdict::Resume => welcome.from == acked && epoch == welcome.inbox_epoch,
             // Nothing restores a server here, so only a device without a past starts again.
-            Verdict::Restart => welcome.from == 0 && epoch == 0,
+            Verdict::Snapshot(_) => welcome.from == 0 && epoch == 0,
         };
         ensure(goes_on, || format!("HELLO at {acked} of epoch {epoch}, and {welcome:?}"))?;
         ensure(welcome.head >= welcome.from, || format!("the head is behind: {welcome:?}"))?;
