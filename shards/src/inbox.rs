@@ -23,7 +23,8 @@ impl Shard {
         let (kind, has_entry) = match &append.entry {
             FanOut::Peer(body) => (InboxKind::Peer { body }, true),
             FanOut::Own { outbox, n, void, hash } => {
-                (InboxKind::Own { outbox: *outbox, n: *n, void: *void, hash: *hash }, true)
+                let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
+                (InboxKind::Own { outbox, n, void, change: None, hash }, true)
             }
             FanOut::Nothing => (InboxKind::Nothing, false),
         };

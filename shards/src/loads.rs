@@ -154,7 +154,7 @@ impl Shard {
         let load = match need {
             Need::User(user) => Load::User(user),
             Need::Conv(conv) => Load::Conversation(conv),
-            Need::Mark(user, conv) => Load::Mark(user, conv),
+            Need::Mark(user, conv) => Load::Member(user, conv),
         };
         self.ask(Ask::Load(load), Pending::Load(need));
     }
@@ -164,7 +164,7 @@ impl Shard {
         let waiting = match (need, loaded) {
             (Need::User(id), Loaded::User(state)) => {
                 let burst = self.config.limits.new_conversations_burst;
-                let mut user = User::new(state, Bucket::full(burst, self.now.mono_us));
+                let mut user = User::new(*state, Bucket::full(burst, self.now.mono_us));
                 self.recovered.apply_user(&self.log, id, &mut user);
                 self.users.loaded(id, user)
             }
@@ -173,8 +173,8 @@ impl Shard {
                 self.recovered.apply_conv(&self.log, &self.owed, id, &mut conv);
                 self.convs.loaded(id, conv)
             }
-            (Need::Mark(user, conv), Loaded::Mark(seq)) => {
-                let mut mark = Mark { seq, dirty_until: Position(0) };
+            (Need::Mark(user, conv), Loaded::Member(state)) => {
+                let mut mark = Mark { seq: state.taken, dirty_until: Position(0) };
                 self.recovered.apply_mark(&self.log, (user, conv), &mut mark);
                 self.marks.loaded((user, conv), mark)
             }

@@ -238,6 +238,8 @@ impl Shard {
             void,
             inbox,
             marks,
+            hidden: [false; 2],
+            change: None,
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));

@@ -69,7 +69,7 @@ impl User {
             visible: state.head,
             epoch: state.epoch,
             devices: devices
-                .map(|(id, acked)| Device { id, acked, logged: acked, session: None })
+                .map(|d| Device { id: d.device, acked: d.acked, logged: d.acked, session: None })
                 .collect(),
             recent: VecDeque::new(),
             dirty_until: Position(0),

@@ -239,13 +239,15 @@ impl Shard {
     }
 
     fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
-        let (conv, conv_seq) = (entry.conv.seen_by(id), entry.conv_seq);
-        let time_ms = entry.time_us / 1_000;
+        let (EntryKind::Peer { at, .. } | EntryKind::Own { at, .. }) = &entry.kind else {
+            unreachable!("no core writes {entry:?} yet")
+        };
+        let (conv, conv_seq, time_ms) = (at.conv.seen_by(id), at.conv_seq, at.time_us / 1_000);
         let frame = match &entry.kind {
-            EntryKind::Peer { body } => {
+            EntryKind::Peer { body, .. } => {
                 ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
             }
-            EntryKind::Own { outbox, n, void, hash } => {
+            EntryKind::Own { outbox, n, void, hash, .. } => {
                 let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
                 let (d_inbox, change) = (1, None);
                 ServerFrame::Own(Own {
@@ -260,6 +262,7 @@ impl Shard {
                     hash,
                 })
             }
+            _ => unreachable!("no core writes {entry:?} yet"),
         };
         let length = self.send(conn, &frame);
         self.entry_counted(conn, length);
@@ -323,7 +326,7 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
                 InboxKind::Peer { body } => {
                     ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
                 }
-                InboxKind::Own { outbox, n, void, hash } => ServerFrame::Own(Own {
+                InboxKind::Own { outbox, n, void, hash, .. } => ServerFrame::Own(Own {
                     d_inbox: 1,
                     conv,
                     conv_seq,
@@ -334,7 +337,7 @@ fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
                     change: None,
                     hash,
                 }),
-                InboxKind::Nothing => unreachable!("a mark is no entry"),
+                _ => unreachable!("{record:?} holds no inbox entry"),
             }
         }
         _ => unreachable!("{record:?} holds no inbox entry"),
