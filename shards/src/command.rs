@@ -64,7 +64,7 @@ impl Member {
         match *command {
             Command::Settings { settings, .. } => self.settings = settings,
             Command::DeleteForMe { first, last, .. } => {
-                persistence::add_range(&mut self.hidden, first, last);
+                self.hide(first, last);
             }
             Command::ContactAdd { name, .. } => {
                 (self.contact.contact, self.contact.name) = (true, name.into());
