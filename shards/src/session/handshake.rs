@@ -190,6 +190,7 @@ impl Shard {
             scanning: Scanning::No,
             ahead: Default::default(),
             asking: 0,
+            commanding: false,
             typed: Default::default(),
         };
         let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);
