@@ -1,5 +1,6 @@
 //! Credits of the lanes: a request costs one, its reply gives it back, so a lane never overflows.
 
+use crate::relay::PageRequest;
 use crate::{ConnId, CoreIndex, Relay, SendRequest};
 use persistence::ConvKey;
 use std::collections::VecDeque;
@@ -12,6 +13,10 @@ pub(crate) struct Lane {
     pub sends: VecDeque<Box<SendRequest>>,
     /// Conversations with fan-outs to send, in turn.
     pub fan_outs: VecDeque<ConvKey>,
+    /// Pages that wait for a credit, one per session at most …
+    pub pages: VecDeque<Box<PageRequest>>,
+    /// … and how many are there.
+    pub pages_out: u32,
     /// Hand-offs that wait for a credit: connections in state HandingOff.
     pub hand_offs: VecDeque<ConnId>,
     /// Fan-outs of that core which wait here for loads.
@@ -26,6 +31,8 @@ impl Lane {
             credits,
             sends: VecDeque::new(),
             fan_outs: VecDeque::new(),
+            pages: VecDeque::new(),
+            pages_out: 0,
             hand_offs: VecDeque::new(),
             parked: 0,
             blocked: false,
