@@ -64,7 +64,7 @@ impl Member {
         match *command {
             Command::Settings { settings, .. } => self.settings = settings,
             Command::DeleteForMe { first, last, .. } => {
-                persistence::add_range(&mut self.hidden, first, last);
+                self.hide(first, last);
             }
             Command::ContactAdd { name, .. } => {
                 (self.contact.contact, self.contact.name) = (true, name.into());
@@ -104,10 +104,19 @@ impl Shard {
             _ => self.command_quota(request.user).map_err(|after| (RefusalCode::Quota, after)),
         };
         match refused {
-            Ok(()) => self.work(Work::Command(Box::new(request))),
+            Ok(()) => {
+                self.set_commanding(conn, true);
+                self.work(Work::Command(Box::new(request)));
+            }
             Err((code, retry_after_ms)) => {
                 self.answer_command(&request, CommandResult::Refused { code, retry_after_ms });
             }
+        }
+    }
+
+    fn set_commanding(&mut self, conn: ConnId, commanding: bool) {
+        if let Some(session) = self.sessions.get(conn).and_then(Session::attached) {
+            session.commanding = commanding;
         }
     }
 
@@ -134,6 +143,7 @@ impl Shard {
     pub(crate) fn command_given_up(&mut self, request: &CommandRequest) {
         let retry_after_ms = self.config.limits.retry_after_ms;
         let code = RefusalCode::RetryAfter;
+        self.set_commanding(request.conn, false);
         self.answer_command(request, CommandResult::Refused { code, retry_after_ms });
     }
 
@@ -146,6 +156,7 @@ impl Shard {
     pub(crate) fn take_command(&mut self, request: &CommandRequest) {
         let limits = &self.config.limits;
         let (outboxes_max, retry_after_ms) = (limits.outboxes_max, limits.retry_after_ms);
+        self.set_commanding(request.conn, false);
         let user = self.users.ready(request.user);
         let result = match user.judge(request.device, request.outbox, request.n, outboxes_max) {
             Numbered::Next { first } => match self.record_room(RECORD_BYTES) {

@@ -17,10 +17,11 @@ pub(crate) struct Member {
     pub delivered: Vec<(DeviceId, Seq)>,
     /// The peer's marks.
     pub peer: PeerMarks,
+    /// How the user keeps the conversation.
     pub settings: ConvSettings,
     /// What the peer is to the user.
     pub contact: ContactState,
-    /// Places that the user does not see: sorted, with a gap between any two ranges.
+    /// Places that the user does not see, as `persistence::add_range` keeps them.
     pub hidden: Vec<(Seq, Seq)>,
     /// Inbox number of the newest message.
     pub last_inbox: Seq,

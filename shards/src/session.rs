@@ -91,6 +91,8 @@ pub(crate) struct Attached {
     pub pages: Pages,
     /// Requests that wait for the store.
     pub asking: u32,
+    /// A command waits for loads: what comes behind it waits too, so that their order stays.
+    pub commanding: bool,
     /// TYPING that it said lately.
     pub typed: Typed,
 }

@@ -105,6 +105,6 @@ mod tests {
         assert!(typed.take(user(1), 110, 100));
         assert!((2..6).all(|n| typed.take(user(n), 111, 100)));
         assert!(typed.take(user(1), 112, 100), "only the newest are remembered");
-        assert!(!typed.take(user(5), 112, 100));
+        assert!(!typed.take(user(2), 112, 100));
     }
 }

@@ -172,6 +172,7 @@ impl Shard {
             heartbeat_ms: limits.heartbeat_ms,
             server_time_ms: self.now.unix_us / 1_000,
             body_bytes_max: u64::from(limits.body_bytes_max),
+            privacy: Default::default(),
         };
         let attached = Attached {
             user: greeting.user,
@@ -186,6 +187,7 @@ impl Shard {
             ahead: Default::default(),
             pages: Default::default(),
             asking: 0,
+            commanding: false,
             typed: Default::default(),
         };
         let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);

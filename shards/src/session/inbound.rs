@@ -82,6 +82,7 @@ impl Shard {
                 lanes_open
                     && out.len() + *gated_bytes < output_max
                     && attached.asking < self.config.limits.requests_max
+                    && !attached.commanding
             }
             Some(Session { state: State::User(_), .. }) => false,
             // Before the log has its first segment nobody attaches.
