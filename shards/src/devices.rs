@@ -61,8 +61,10 @@ impl Shard {
         if known && !room {
             return before;
         }
-        of_user.acked = of_user.acked.max(from);
-        of_user.logged = of_user.acked;
+        if !known {
+            of_user.acked = of_user.acked.max(from);
+            of_user.logged = of_user.acked;
+        }
         let (name, platform) = (of_user.name.clone(), of_user.platform.clone());
         let record = Record::Device {
             user: id,
@@ -71,7 +73,8 @@ impl Shard {
             attached_us,
             name: &name,
             platform: &platform,
-            acked: of_user.acked,
+            // Not `acked`: the marks that its last ACKs moved may not be in the log (R13).
+            acked: of_user.logged,
         };
         self.append_record(&record);
         let end = self.log.end();

@@ -235,13 +235,15 @@ impl Shard {
 
     /// Logs the cursors that moved.
     pub(crate) fn log_cursors(&mut self) {
-        if self.now.mono_us < self.cursors_due_us || self.cursors.is_empty() {
+        let due_us = self.cursors_due_us.max(self.marks.due_us().unwrap_or(0));
+        if self.now.mono_us < due_us || self.marks.due_us().is_some() || self.cursors.is_empty() {
             return;
         }
         self.cursors_due_us = self.now.mono_us + self.config.limits.cursor_ms * 1_000;
         for (id, device_id) in std::mem::take(&mut self.cursors) {
-            if self.log.room_bytes() < self.reserve(8) {
-                // No room: the device says its number again when it comes back.
+            if self.log.room_bytes() < self.reserve(8) || self.users.ready(id).marks > 0 {
+                // No room: the device says its number again when it comes back. Or the marks that
+                // the ACKs moved are not in the log: the cursor must not go before them.
                 self.cursors.push((id, device_id));
                 continue;
             }

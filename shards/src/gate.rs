@@ -16,6 +16,10 @@ pub(crate) enum Gated {
     Append { at: Position, from: CoreIndex },
     /// Confirms a fan-out that was taken earlier.
     Confirm { from: CoreIndex, user: UserId, conv: ConvKey, upto: Seq },
+    /// Marks of a user: show the entry, send a receipt.
+    Marks { user: UserId, conv: ConvKey, inbox_seq: Seq },
+    /// A receipt: confirm it, and show its entry, if it has one.
+    Receipt { from: CoreIndex, reader: UserId, conv: ConvKey, inbox_seq: Seq },
     /// The command at this position: show its entry, and what it changes.
     Command { at: Position },
     /// Encoded frames that rest on what they tell.

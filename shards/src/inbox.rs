@@ -76,9 +76,9 @@ impl Shard {
         }
     }
 
-    /// Counts a fan-out that must wait for loads. False: its lane has its quarter waiting already.
+    /// Counts a fan-out or receipt that must wait for loads. False: its lane has its quarter waiting already.
     pub(crate) fn count_parked(&mut self, work: &Work) -> bool {
-        let Work::Append { from, .. } = work else { return true };
+        let (Work::Append { from, .. } | Work::Receipt { from, .. }) = work else { return true };
         let lane = &mut self.lanes[*from as usize];
         if lane.parked >= (self.config.limits.lane_credits / 4).max(1) {
             return false;
@@ -89,7 +89,7 @@ impl Shard {
 
     /// It waits no longer.
     pub(crate) fn unparked(&mut self, work: &Work) {
-        if let Work::Append { from, .. } = work {
+        if let Work::Append { from, .. } | Work::Receipt { from, .. } = work {
             self.lanes[*from as usize].parked -= 1;
         }
     }

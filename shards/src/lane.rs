@@ -4,6 +4,7 @@ use crate::relay::PageRequest;
 use crate::{ConnId, CoreIndex, Relay, SendRequest};
 use persistence::ConvKey;
 use std::collections::VecDeque;
+use wire::UserId;
 
 /// This core's side of the lane to one other core.
 pub(crate) struct Lane {
@@ -17,9 +18,11 @@ pub(crate) struct Lane {
     pub pages: VecDeque<Box<PageRequest>>,
     /// … and how many are there.
     pub pages_out: u32,
+    /// Receipts that wait for a credit: whose, where.
+    pub receipts: VecDeque<(UserId, ConvKey)>,
     /// Hand-offs that wait for a credit: connections in state HandingOff.
     pub hand_offs: VecDeque<ConnId>,
-    /// Fan-outs of that core which wait here for loads.
+    /// Fan-outs and receipts of that core which wait here for loads.
     pub parked: u32,
     /// Counted among the lanes that stop input.
     pub blocked: bool,
@@ -33,6 +36,7 @@ impl Lane {
             fan_outs: VecDeque::new(),
             pages: VecDeque::new(),
             pages_out: 0,
+            receipts: VecDeque::new(),
             hand_offs: VecDeque::new(),
             parked: 0,
             blocked: false,

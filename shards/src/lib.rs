@@ -22,10 +22,12 @@ mod inbox;
 mod lane;
 mod limits;
 mod loads;
+mod marks;
 mod member;
 mod page;
 mod place;
 mod presence;
+mod receipts;
 mod recent;
 mod recovered;
 mod relay;
@@ -50,6 +52,8 @@ pub use effect::{Ask, Effect};
 pub use event::{Adoption, Answer, AskId, Claims, ConnId, Event, Reply, Taken};
 pub use limits::Limits;
 pub use presence::{PresenceBatch, WatchChange};
-pub use relay::{Content, CoreIndex, FanOut, InboxAppend, Outcome, Relay, SendAnswer, SendRequest};
+pub use relay::{
+    Content, CoreIndex, FanOut, InboxAppend, Outcome, Receipt, Relay, SendAnswer, SendRequest,
+};
 pub use stats::Stats;
 pub use turn::turn;

@@ -77,6 +77,10 @@ pub struct Limits {
     pub flush_ms: u64,
     /// A device's cursor is logged at most this often, in ms.
     pub cursor_ms: u64,
+    /// Delivered and read marks are logged and told to the peer at most this often, in ms.
+    pub receipt_ms: u64,
+    /// Conversations with marks that moved and are not in the log, before input pauses.
+    pub moved_marks_max: u32,
     /// What is told to a client whose send meets a full limit, in ms.
     pub retry_after_ms: u64,
     /// Circles (contacts, blocks, watchers of a user) in memory at one core.
@@ -157,6 +161,8 @@ impl Default for Limits {
             batch_bytes: 8 << 20,
             flush_ms: 1_000,
             cursor_ms: 1_000,
+            receipt_ms: 100,
+            moved_marks_max: 65_536,
             retry_after_ms: 500,
             circles_max: 100_000,
             contacts_max: 2_000,
@@ -221,6 +227,8 @@ impl Limits {
             batch_bytes: 2 * 1024,
             flush_ms: 20,
             cursor_ms: 20,
+            receipt_ms: 5,
+            moved_marks_max: 8,
             retry_after_ms: 20,
             circles_max: 6,
             contacts_max: 4,

@@ -27,6 +27,8 @@ pub(crate) enum Pending {
     Places(Seq),
     Chats(ConnId),
     Age(Aging),
+    /// What devices acked earlier.
+    Gap,
 }
 
 /// Requests under way and requests that wait for room.
@@ -107,6 +109,7 @@ impl Shard {
             (Some(Pending::Age(aging)), Ok(Reply::Scanned(scanned))) => {
                 self.probed(aging, Some(scanned.entries));
             }
+            (Some(Pending::Gap), Ok(Reply::Scanned(scanned))) => self.gap_scanned(Some(scanned)),
             (Some(pending), _) => self.ask_failed(answer.id, pending),
         }
     }
@@ -138,6 +141,7 @@ impl Shard {
             Pending::Places(upto) => self.page_read(id, upto, None),
             Pending::Chats(conn) => self.chats_read(conn, None),
             Pending::Age(aging) => self.probed(aging, None),
+            Pending::Gap => self.gap_scanned(None),
         }
     }
 

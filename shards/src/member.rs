@@ -1,6 +1,7 @@
 //! A member: one participant of a conversation, at the participant's home. Everything here only
 //! grows, so records apply in any order, and again.
 
+use crate::receipts::Owing;
 use crate::table::Entity;
 use persistence::{
     ABOVE_READ_MAX, ContactState, InboxKind, MemberState, PeerMarks, Position, Record, Row,
@@ -27,6 +28,8 @@ pub(crate) struct Member {
     pub last_inbox: Seq,
     /// Of the newest places: which ones are no messages of the peer to read.
     quiet: Places,
+    /// The receipt that the peer's home is owed.
+    pub owing: Owing,
     /// End of the newest record about it.
     pub dirty_until: Position,
 }
@@ -47,6 +50,7 @@ impl Member {
             hidden: state.hidden,
             last_inbox: state.last_inbox,
             quiet,
+            owing: Owing::default(),
             dirty_until: Position(0),
         }
     }
@@ -67,6 +71,11 @@ impl Member {
         persistence::add_range(&mut self.hidden, first, last);
         let oldest = self.taken.saturating_sub(Places::COUNT) + 1;
         (first.max(oldest)..=last.min(self.taken)).for_each(|seq| self.quiet.set(seq, true));
+    }
+
+    /// How far the device is.
+    pub fn delivered_to(&self, device: DeviceId) -> Seq {
+        self.delivered.iter().find(|(id, _)| *id == device).map_or(0, |(_, seq)| *seq)
     }
 
     /// The device has everything of the peer up to here.
@@ -118,7 +127,7 @@ impl Member {
 
 impl Entity for Member {
     fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed
+        self.dirty_until <= flushed && self.owing.is_empty()
     }
 }
 

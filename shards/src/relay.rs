@@ -44,6 +44,22 @@ pub enum Relay {
         /// The conversation.
         conv: ConvKey,
     },
+    /// Request, home of the reader → home of the peer: how far the reader is.
+    Receipt(Box<Receipt>),
+    /// Reply to `Receipt`: durable there.
+    ReceiptTaken {
+        /// Who read.
+        reader: UserId,
+        /// The conversation.
+        conv: ConvKey,
+    },
+    /// Reply to `Receipt`: not taken, send again later.
+    ReceiptRefused {
+        /// Who read.
+        reader: UserId,
+        /// The conversation.
+        conv: ConvKey,
+    },
     /// Reply to a hand-off.
     HandoffTaken,
     /// Request, home of a reader → owner: places of a conversation.
@@ -161,6 +177,19 @@ pub struct InboxAppend {
     pub time_us: u64,
     /// What the entry will be.
     pub entry: FanOut,
+}
+
+/// A user's marks in a conversation, on their way to the peer's home.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Whose marks.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// Everything up to here is read.
+    pub read: Seq,
+    /// How far the reader's devices are, farthest first.
+    pub delivered: Vec<Seq>,
 }
 
 /// What a fan-out brings.

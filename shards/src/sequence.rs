@@ -5,7 +5,7 @@ use crate::gate::Gated;
 use crate::relay::Outcome;
 use crate::shard::Shard;
 use crate::table::Presence;
-use crate::work::{Need, Work};
+use crate::work::{Need, Retry, Work};
 use crate::{Content, CoreIndex, Effect, Relay, SendAnswer, SendRequest};
 use persistence::{ConvKey, MessageRecord, Record};
 use wire::planted::{Bug, active};
@@ -75,6 +75,14 @@ impl Shard {
                 let member = Need::Member(append.user, append.conv);
                 [Some(member), Some(Need::User(append.user)), None, None, None]
             }
+            Work::Marks(user, conv) => {
+                [Some(Need::Member(*user, *conv)), Some(Need::User(*user)), None, None, None]
+            }
+            Work::Receipt { receipt, .. } => {
+                let user = receipt.conv.peer_of(receipt.reader);
+                let member = Need::Member(user, receipt.conv);
+                [Some(member), Some(Need::User(user)), None, None, None]
+            }
             Work::Attach(conn) => {
                 let user = self.attaching_user(*conn);
                 [user.map(Need::User), None, None, None, None]
@@ -125,6 +133,8 @@ impl Shard {
             Work::Append { from, append } => self.append(from, &append),
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
+            Work::Marks(user, conv) => self.log_marks_of(user, conv),
+            Work::Receipt { from, receipt } => self.take_receipt(from, &receipt),
             Work::Watch(user) => self.begin_watch(user),
             Work::Command(request) => self.take_command(&request),
             Work::Page(conn) => self.page_places(conn),
@@ -152,7 +162,12 @@ impl Shard {
             Work::Attach(conn) => {
                 self.close(conn, CloseCode::Overloaded, "the store does not answer");
             }
-            Work::Recover(conv) => self.retry_later(conv),
+            Work::Recover(conv) => self.retry_later(Retry::FanOut(conv)),
+            Work::Marks(user, conv) => self.marks_later(user, conv),
+            Work::Receipt { from, receipt } => {
+                let (reader, conv) = (receipt.reader, receipt.conv);
+                self.reply(from, Relay::ReceiptRefused { reader, conv });
+            }
             Work::Watch(user) => self.watch_later(user),
             Work::Command(request) => self.command_given_up(&request),
             Work::Page(conn) => self.page_given_up(conn),

@@ -7,6 +7,7 @@ use crate::flush::Flush;
 use crate::gate::{Gate, Gated};
 use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
+use crate::marks::Marks;
 use crate::member::Member;
 use crate::page::PageUnderWay;
 use crate::place::Place;
@@ -18,7 +19,7 @@ use crate::table::{Map, Table};
 use crate::user::User;
 use crate::watch::Watching;
 use crate::wheel::Wheel;
-use crate::work::Work;
+use crate::work::{Retry, Work};
 use crate::{AskId, ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
 use persistence::{ConvKey, CoreStart, Log, LogConfig, Position};
 use std::collections::{BTreeSet, VecDeque};
@@ -55,10 +56,14 @@ pub(crate) struct Shard {
     pub aging_now: u32,
     pub recovered: Recovered,
     pub flush: Flush,
-    /// Positions of messages whose fan-outs are unconfirmed.
+    /// Positions of messages whose fan-outs, and of marks whose receipts are unconfirmed.
     pub owed: BTreeSet<Position>,
-    /// Conversations that send their fan-outs again, in the order of time.
-    pub retries: VecDeque<(u64, ConvKey)>,
+    /// Marks that moved and are not in the log.
+    pub marks: Marks,
+    /// Members that owe a receipt.
+    pub owing_members: u32,
+    /// What is tried again, in the order of time.
+    pub retries: VecDeque<(u64, Retry)>,
     pub lanes: Vec<Lane>,
     /// Lanes without a credit, or with sends that wait for one.
     pub lanes_blocked: u32,
@@ -114,6 +119,8 @@ impl Shard {
             recovered,
             flush,
             owed,
+            marks: Marks::default(),
+            owing_members: 0,
             retries: VecDeque::new(),
             lanes: (0..config.cores).map(|_| Lane::new(limits.lane_credits)).collect(),
             lanes_blocked: 0,
@@ -160,6 +167,7 @@ impl Shard {
             Relay::Send(request) => return self.work(Work::Sequence { from, request }),
             Relay::InboxAppend(append) => return self.work(Work::Append { from, append }),
             Relay::Page(request) => return self.work(Work::Places { from, request }),
+            Relay::Receipt(receipt) => return self.work(Work::Receipt { from, receipt }),
             Relay::Watch(changes) => return self.watched(from, &changes),
             Relay::Presence(batch) => return self.presence_came(from, &batch),
             Relay::Typing { writer, reader } => return self.typing_came(from, writer, reader),
@@ -174,6 +182,8 @@ impl Shard {
                 self.lanes[from as usize].pages_out -= 1;
                 self.work(Work::Show(answer));
             }
+            Relay::ReceiptTaken { reader, conv } => self.receipt_taken(reader, conv),
+            Relay::ReceiptRefused { reader, conv } => self.receipt_refused(reader, conv),
             _ => {}
         }
         self.credit_back(from);
@@ -186,7 +196,8 @@ impl Shard {
             conns.into_iter().for_each(|index| self.deadline(index));
         }
         self.expire_asks();
-        self.retry_fan_outs();
+        self.retry();
+        self.log_marks();
         self.log_cursors();
         self.age_some();
         self.advance_presence();
@@ -228,6 +239,10 @@ impl Shard {
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
             }
+            Gated::Marks { user, conv, inbox_seq } => self.marks_durable(user, conv, inbox_seq),
+            Gated::Receipt { from, reader, conv, inbox_seq } => {
+                self.receipt_durable(from, reader, conv, inbox_seq);
+            }
             Gated::Command { at } => self.command_durable(at),
             Gated::Frames { conn, frames } => self.send_encoded(conn, &frames),
             Gated::Welcome(conn) => self.welcome(conn),
@@ -236,15 +251,18 @@ impl Shard {
 
     /// When `advance` or `settle` has something to do.
     pub fn deadline_us(&self) -> Option<u64> {
-        if self.flush_behind() || !self.recovered.queue.is_empty() {
+        if self.flush_behind() || self.recovered.waits() {
             return Some(0);
         }
-        let cursors = (!self.cursors.is_empty()).then_some(self.cursors_due_us);
+        let marks = self.marks.due_us();
+        let cursors_due_us = self.cursors_due_us.max(marks.unwrap_or(0));
+        let cursors = (!self.cursors.is_empty()).then_some(cursors_due_us);
         let retry = self.retries.front().map(|(due_us, _)| *due_us);
         [
             self.wheel.deadline_us(),
             self.asks.deadline_us(),
             self.flush.deadline_us(self.flush_us()),
+            marks,
             cursors,
             retry,
             self.source.deadline_us(&self.lanes),
@@ -294,8 +312,13 @@ impl Shard {
 
     fn recover_some(&mut self) {
         for _ in 0..RECOVERED_PER_TURN {
-            let Some(conv) = self.recovered.queue.pop_front() else { return };
-            self.work(Work::Recover(conv));
+            if let Some(conv) = self.recovered.queue.pop_front() {
+                self.work(Work::Recover(conv));
+            } else if let Some((user, conv)) = self.recovered.receipts_queue.pop_front() {
+                self.work(Work::Marks(user, conv));
+            } else {
+                return;
+            }
         }
     }
 

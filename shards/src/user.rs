@@ -18,6 +18,8 @@ pub(crate) struct User {
     /// Nothing is too old before, Unix microseconds.
     pub ages_us: u64,
     pub devices: Vec<Device>,
+    /// Conversations and gaps with marks that are not in the log: cursors wait for them.
+    pub marks: u32,
     /// End of the newest record about this user.
     pub dirty_until: Position,
     /// New conversations that may start now.
@@ -141,6 +143,7 @@ impl User {
                     ..Device::new(state.device)
                 })
                 .collect(),
+            marks: 0,
             dirty_until: Position(0),
             new_conversations: full(limits.new_conversations_burst),
             outboxes: state.outboxes,
@@ -253,6 +256,7 @@ impl User {
 impl Entity for User {
     fn clean(&self, flushed: Position) -> bool {
         self.dirty_until <= flushed
+            && self.marks == 0
             && !self.standing.online
             && !self.seen_unlogged
             && self.devices.iter().all(|d| d.session.is_none() && d.acked == d.logged)

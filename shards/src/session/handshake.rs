@@ -121,7 +121,11 @@ impl Shard {
             self.raise_epoch(id, raised);
             (head, Verdict::Snapshot(SnapshotReason::Epoch))
         });
+        let before = self.users.ready(id).device_mut(device).map(|device| device.acked);
         let until = self.log_device(id, device, about, from);
+        if let (Some(before), (acked, Verdict::Resume)) = (before, from) {
+            self.acked_before(id, device, before, acked);
+        }
         self.look_for_old(id);
         let user = self.users.ready(id);
         let of_user = user.device_mut(device).expect("known");
@@ -182,6 +186,8 @@ impl Shard {
             acked: from,
             in_flight: Default::default(),
             in_flight_bytes: 0,
+            places: Vec::new(),
+            tells: false,
             caught_up: false,
             scanning: Scanning::No,
             ahead: Default::default(),

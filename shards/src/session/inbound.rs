@@ -80,6 +80,7 @@ impl Shard {
         match self.sessions.get(conn) {
             Some(Session { state: State::Attached(attached), out, gated_bytes, .. }) => {
                 lanes_open
+                    && self.marks.len() < self.config.limits.moved_marks_max as usize
                     && out.len() + *gated_bytes < output_max
                     && attached.asking < self.config.limits.requests_max
                     && !attached.commanding
@@ -152,6 +153,7 @@ impl Shard {
             ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
+            ClientFrame::Read(read) => self.read(conn, read),
             ClientFrame::Command(command) => self.command(conn, command),
             ClientFrame::History(ask) => self.ask_page(conn, PageAsk::History(ask)),
             ClientFrame::Chats(ask) => self.ask_page(conn, PageAsk::Chats(ask)),
@@ -212,12 +214,16 @@ impl Shard {
             return;
         }
         session.entries_acked(seq);
+        let tells = !session.places.is_empty() && !session.tells;
         let (id, device_id) = (session.user, session.device);
         let device = self.users.ready(id).device_mut(device_id).expect("attached");
         if device.acked == device.logged && seq > device.acked {
             self.cursors.push((id, device_id));
         }
         device.acked = device.acked.max(seq);
+        if tells {
+            self.places_acked(conn);
+        }
         self.pump(conn);
     }
 

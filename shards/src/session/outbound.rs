@@ -155,6 +155,7 @@ impl Shard {
             State::End { .. } => return,
         };
         self.unwatch_all(conn);
+        self.collect_places(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
