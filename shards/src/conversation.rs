@@ -5,12 +5,14 @@ use crate::table::Entity;
 use persistence::{ConvState, MessageRecord, OutboxState, Position};
 use std::collections::VecDeque;
 use wire::planted::{Bug, active};
-use wire::{DeviceId, OutboxId, Seq, UserId};
+use wire::{Change, DeviceId, OutboxId, Seq, UserId};
 
 /// A conversation in memory.
 pub(crate) struct Conversation {
     /// The newest place given out, and log positions of the newest messages.
     pub recent: Recent,
+    /// Changes of earlier messages among those, by their own place, lowest first.
+    pub changes: VecDeque<(Seq, Change)>,
     /// Time of the newest message, Unix microseconds.
     pub time_us: u64,
     pub outboxes: Vec<OutboxState>,
@@ -55,6 +57,7 @@ impl Conversation {
         }
         Conversation {
             recent: Recent::new(state.head),
+            changes: VecDeque::new(),
             time_us: state.time_us,
             outboxes: state.outboxes,
             dirty_until: Position(0),
@@ -99,10 +102,24 @@ impl Conversation {
         self.apply(record, end);
     }
 
+    /// Forgets what the log has let go of; the store has it.
+    pub fn forget_before(&mut self, start: Position) {
+        self.recent.forget_before(start);
+        let first = self.recent.first();
+        while self.changes.front().is_some_and(|&(by, _)| by < first) {
+            self.changes.pop_front();
+        }
+    }
+
     /// What a record says beside its place, which may be known already.
     pub fn apply(&mut self, record: &MessageRecord<'_>, end: Position) {
         self.dirty_until = end;
         self.time_us = self.time_us.max(record.time_us);
+        if let Some(change) = record.change
+            && record.conv_seq >= self.recent.first()
+        {
+            self.changes.push_back((record.conv_seq, change));
+        }
         let of_record = |o: &&mut OutboxState| o.user == record.sender && o.outbox == record.outbox;
         let next = record.n + u64::from(record.void.is_none() || !active(Bug::VoidKeepsNext));
         match (self.outboxes.iter_mut().find(of_record), record.new_outbox_of) {

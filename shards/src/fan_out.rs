@@ -40,6 +40,10 @@ impl Shard {
                 self.hand_off(conn);
             } else if let Some(request) = self.lanes[to as usize].sends.pop_front() {
                 self.request(to, Relay::Send(request));
+            } else if self.lanes[to as usize].pages_out < self.config.limits.pages_max
+                && let Some(request) = self.lanes[to as usize].pages.pop_front()
+            {
+                self.send_page(to, request);
             } else {
                 break;
             }

@@ -90,6 +90,18 @@ impl Shard {
         let at = self.log.append(record);
         let bytes = self.log.end().0 - at.0;
         match record {
+            Record::Message(m) => {
+                let users = m.conv.participants().into_iter();
+                users.zip(m.inbox).for_each(|(user, seq)| self.entry_logged(user, seq));
+            }
+            Record::Inbox(i) => self.entry_logged(i.user, i.inbox_seq),
+            Record::Command(c) => self.entry_logged(c.user, c.inbox_seq),
+            Record::Read { user, inbox_seq, .. } | Record::Receipt { user, inbox_seq, .. } => {
+                self.entry_logged(*user, *inbox_seq);
+            }
+            _ => {}
+        }
+        match record {
             Record::Message(_) | Record::Inbox(_) => self.stats.message_bytes += bytes,
             _ => self.stats.cursor_bytes += bytes,
         }
@@ -235,13 +247,17 @@ impl Shard {
                 self.cursors.push((id, device_id));
                 continue;
             }
-            let user = self.users.ready(id);
-            let device = user.device_mut(device_id).expect("devices stay");
+            // Logged meanwhile with a new attach, and perhaps evicted.
+            let device = self.users.get_mut(id).and_then(|user| user.device_mut(device_id));
+            let Some(device) = device.filter(|device| device.acked != device.logged) else {
+                continue;
+            };
             device.logged = device.acked;
             let record = Record::Cursor { user: id, device: device_id, acked: device.acked };
             self.append_record(&record);
             let end = self.log.end();
             self.users.ready(id).dirty_until = end;
+            self.trim_passed(id);
         }
     }
 }

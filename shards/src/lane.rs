@@ -1,5 +1,6 @@
 //! Credits of the lanes: a request costs one, its reply gives it back, so a lane never overflows.
 
+use crate::relay::PageRequest;
 use crate::{ConnId, CoreIndex, Relay, SendRequest};
 use persistence::ConvKey;
 use std::collections::VecDeque;
@@ -13,6 +14,10 @@ pub(crate) struct Lane {
     pub sends: VecDeque<Box<SendRequest>>,
     /// Conversations with fan-outs to send, in turn.
     pub fan_outs: VecDeque<ConvKey>,
+    /// Pages that wait for a credit, one per session at most …
+    pub pages: VecDeque<Box<PageRequest>>,
+    /// … and how many are there.
+    pub pages_out: u32,
     /// Receipts that wait for a credit: whose, where.
     pub receipts: VecDeque<(UserId, ConvKey)>,
     /// Hand-offs that wait for a credit: connections in state HandingOff.
@@ -29,6 +34,8 @@ impl Lane {
             credits,
             sends: VecDeque::new(),
             fan_outs: VecDeque::new(),
+            pages: VecDeque::new(),
+            pages_out: 0,
             receipts: VecDeque::new(),
             hand_offs: VecDeque::new(),
             parked: 0,

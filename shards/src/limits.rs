@@ -43,6 +43,16 @@ pub struct Limits {
     pub scan_entries: u32,
     /// Bytes that one scan asks for.
     pub scan_bytes: u32,
+    /// Pages of history under way from one core to another, and from one core to the store.
+    pub pages_max: u32,
+    /// Pages that one user may ask for at once …
+    pub page_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub page_ms: u64,
+    /// Entries that have to go before a trim is logged.
+    pub trim_entries: u32,
+    /// Inbox entries go at this age, in ms, although a device has not passed them.
+    pub inbox_age_ms: u64,
     /// New conversations that one user may start at once …
     pub new_conversations_burst: u32,
     /// … and one more each time this many ms have passed.
@@ -134,6 +144,11 @@ impl Default for Limits {
             read_ahead_max: 64,
             scan_entries: 512,
             scan_bytes: 128 * 1024,
+            pages_max: 32,
+            page_burst: 512,
+            page_ms: 10,
+            trim_entries: 256,
+            inbox_age_ms: 30 * 86_400_000,
             new_conversations_burst: 1_000,
             new_conversation_ms: 1_000,
             owed_max: 65_536,
@@ -195,6 +210,11 @@ impl Limits {
             read_ahead_max: 2,
             scan_entries: 2,
             scan_bytes: 256,
+            pages_max: 2,
+            page_burst: 16,
+            page_ms: 5,
+            trim_entries: 4,
+            inbox_age_ms: 600_000,
             new_conversations_burst: 4,
             new_conversation_ms: 20,
             owed_max: 8,

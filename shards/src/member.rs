@@ -119,7 +119,6 @@ impl Member {
     }
 
     /// Messages of the peer above the read mark, counted up to `ABOVE_READ_MAX` places back.
-    #[expect(dead_code, reason = "conversation heads are not asked for so far")]
     pub fn unread(&self) -> u64 {
         let first = self.read.max(self.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
         (first..=self.taken).filter(|&seq| !self.quiet.has(seq)).count() as u64

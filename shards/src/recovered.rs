@@ -36,6 +36,7 @@ struct OfUser {
     entries: Vec<(Seq, Position)>,
     cursors: Vec<(DeviceId, Seq)>,
     epoch: u64,
+    trimmed: Seq,
     commands: Vec<Position>,
     devices: Vec<Position>,
     last_seen_us: u64,
@@ -130,6 +131,10 @@ impl Recovered {
                 let of_user = self.of_user(*user);
                 of_user.epoch = of_user.epoch.max(*epoch);
             }
+            Record::Trim { user, upto } if place.is_home(*user) => {
+                let of_user = self.of_user(*user);
+                of_user.trimmed = of_user.trimmed.max(*upto);
+            }
             _ => {}
         }
     }
@@ -164,6 +169,7 @@ impl Recovered {
         let Some(of_user) = self.users.get(&id) else { return };
         user.recover(of_user.entries.iter().copied());
         user.epoch = user.epoch.max(of_user.epoch);
+        user.trimmed = user.trimmed.max(of_user.trimmed);
         for &(id, acked) in &of_user.cursors {
             let device = user.device_or_new(id);
             device.acked = device.acked.max(acked);

@@ -2,7 +2,7 @@
 //! back; replies always have room (R14 in the README).
 
 use bytes::Bytes;
-use persistence::ConvKey;
+use persistence::{ConvKey, StoredMessage};
 use wire::{BodyHash, DeviceId, OutboxId, RefusalCode, Seq, UserId};
 
 use crate::{ConnId, PresenceBatch, WatchChange};
@@ -62,6 +62,10 @@ pub enum Relay {
     },
     /// Reply to a hand-off.
     HandoffTaken,
+    /// Request, home of a reader → owner: places of a conversation.
+    Page(Box<PageRequest>),
+    /// Reply to `Page`.
+    PageAnswer(Box<PageAnswer>),
     /// Request, home of watchers → home of targets: who watches whom.
     Watch(Box<Vec<WatchChange>>),
     /// Request, home of targets → home of watchers: states.
@@ -206,4 +210,60 @@ pub enum FanOut {
     },
     /// The peer gave a message up: only the mark moves.
     Nothing,
+}
+
+/// Places of a conversation, wanted by a session of a participant.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// The session that waits, at the reader's home.
+    pub conn: ConnId,
+    /// Who reads.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// Newest place that the reader's home has: no later one is shown.
+    pub upto: Seq,
+    /// The first place that is wanted, from 1.
+    pub from: Seq,
+    /// Upwards from there, otherwise downwards.
+    pub newer: bool,
+    /// Most places, from 1.
+    pub limit: u32,
+    /// No further place once the bodies pass this many bytes.
+    pub bytes_max: u32,
+}
+
+/// What the owner says to a request for places.
+#[derive(Clone, Debug)]
+pub struct PageAnswer {
+    /// The session that waits.
+    pub conn: ConnId,
+    /// Who reads.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// As in the request.
+    pub newer: bool,
+    /// `None`: not now.
+    pub places: Option<Places>,
+}
+
+/// A page of a conversation, in its direction.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Newest durable place, as far as the reader's home has it.
+    pub upto: Seq,
+    /// The first place that the page covers …
+    pub first: Seq,
+    /// … and the last one; 0 where it covers none.
+    pub last: Seq,
+    /// What stands there; a place that is covered and not here is lost.
+    pub found: Vec<StoredMessage>,
+}
+
+impl Places {
+    /// Covers no place.
+    pub fn nothing() -> Places {
+        Places { upto: 0, first: 0, last: 0, found: Vec::new() }
+    }
 }

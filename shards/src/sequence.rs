@@ -95,6 +95,16 @@ impl Shard {
                 let [user, member, circle] = Shard::command_needs(request);
                 [user, member, circle, None, None]
             }
+            Work::Page(conn) => {
+                let member = self.page_member(*conn);
+                [member.map(|(user, conv)| Need::Member(user, conv)), None, None, None, None]
+            }
+            Work::Places { request, .. } => {
+                [Some(Need::Conv(request.conv)), None, None, None, None]
+            }
+            Work::Show(answer) => {
+                [Some(Need::Member(answer.reader, answer.conv)), None, None, None, None]
+            }
             Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None, None],
             Work::Typing { from, writer, reader } => {
                 [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None, None]
@@ -127,6 +137,9 @@ impl Shard {
             Work::Receipt { from, receipt } => self.take_receipt(from, &receipt),
             Work::Watch(user) => self.begin_watch(user),
             Work::Command(request) => self.take_command(&request),
+            Work::Page(conn) => self.page_places(conn),
+            Work::Places { from, request } => self.page(from, request),
+            Work::Show(answer) => self.show_page(&answer),
             Work::Contacts(listing) => self.list_contacts(listing),
             Work::Typing { from, writer, reader } => self.pass_typing(from, writer, reader),
         }
@@ -157,6 +170,9 @@ impl Shard {
             }
             Work::Watch(user) => self.watch_later(user),
             Work::Command(request) => self.command_given_up(&request),
+            Work::Page(conn) => self.page_given_up(conn),
+            Work::Places { from, request } => self.answer_page(from, &request, None),
+            Work::Show(answer) => self.page_given_up(answer.conn),
             Work::Contacts(listing) => self.contacts_given_up(listing),
             Work::Typing { .. } => {}
         }
@@ -282,7 +298,7 @@ impl Shard {
         let at = self.append_record(&Record::Message(record.clone()));
         let (start, end) = (self.log.start_of_tail(), self.log.end());
         let conv = self.convs.ready(key);
-        conv.recent.forget_before(start);
+        conv.forget_before(start);
         conv.take(&record, at, end);
         let mut inbox_seq_of_sender = 0;
         for (index, user) in key.participants().into_iter().enumerate() {

@@ -9,6 +9,7 @@ mod outbound;
 pub(crate) use catch_up::Scans;
 
 use crate::devices::About;
+use crate::history::Pages;
 use crate::typing::Typed;
 use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
@@ -92,6 +93,7 @@ pub(crate) struct Attached {
     pub scanning: catch_up::Scanning,
     /// Entries behind `sent`, read from the store.
     pub ahead: catch_up::Ahead,
+    pub pages: Pages,
     /// Requests that wait for the store.
     pub asking: u32,
     /// A command waits for loads: what comes behind it waits too, so that their order stays.

@@ -9,17 +9,18 @@ use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
 use crate::marks::Marks;
 use crate::member::Member;
+use crate::page::PageUnderWay;
 use crate::place::Place;
 use crate::presence::Source;
 use crate::recovered::Recovered;
 use crate::session::{Scans, Session, Sessions, State};
 use crate::stats::Stats;
-use crate::table::Table;
+use crate::table::{Map, Table};
 use crate::user::User;
 use crate::watch::Watching;
 use crate::wheel::Wheel;
 use crate::work::{Retry, Work};
-use crate::{ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
+use crate::{AskId, ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
 use persistence::{ConvKey, CoreStart, Log, LogConfig, Position};
 use std::collections::{BTreeSet, VecDeque};
 use wire::{CloseCode, DeviceId, UserId};
@@ -48,6 +49,11 @@ pub(crate) struct Shard {
     pub waiting: u32,
     pub asks: Asks,
     pub scans: Scans,
+    /// Pages that wait for the store.
+    pub pages: Map<AskId, PageUnderWay>,
+    /// Users whose oldest entries may be too old.
+    pub aging: VecDeque<UserId>,
+    pub aging_now: u32,
     pub recovered: Recovered,
     pub flush: Flush,
     /// Positions of messages whose fan-outs, and of marks whose receipts are unconfirmed.
@@ -107,6 +113,9 @@ impl Shard {
             waiting: 0,
             asks: Asks::default(),
             scans: Scans::default(),
+            pages: Map::default(),
+            aging: VecDeque::new(),
+            aging_now: 0,
             recovered,
             flush,
             owed,
@@ -157,6 +166,7 @@ impl Shard {
         let reply = match relay {
             Relay::Send(request) => return self.work(Work::Sequence { from, request }),
             Relay::InboxAppend(append) => return self.work(Work::Append { from, append }),
+            Relay::Page(request) => return self.work(Work::Places { from, request }),
             Relay::Receipt(receipt) => return self.work(Work::Receipt { from, receipt }),
             Relay::Watch(changes) => return self.watched(from, &changes),
             Relay::Presence(batch) => return self.presence_came(from, &batch),
@@ -168,6 +178,10 @@ impl Shard {
             Relay::Confirm { conv, upto, .. } => self.confirmed(conv, upto),
             Relay::Expect { conv, next, .. } => self.expected(conv, next),
             Relay::Busy { conv, .. } => self.busy(conv),
+            Relay::PageAnswer(answer) => {
+                self.lanes[from as usize].pages_out -= 1;
+                self.work(Work::Show(answer));
+            }
             Relay::ReceiptTaken { reader, conv } => self.receipt_taken(reader, conv),
             Relay::ReceiptRefused { reader, conv } => self.receipt_refused(reader, conv),
             _ => {}
@@ -185,6 +199,7 @@ impl Shard {
         self.retry();
         self.log_marks();
         self.log_cursors();
+        self.age_some();
         self.advance_presence();
         self.advance_watching();
         self.recover_some();

@@ -13,6 +13,10 @@ pub(crate) struct User {
     pub visible: Seq,
     /// Raised when a device knows more than the inbox holds.
     pub epoch: u64,
+    /// Entries up to here are gone.
+    pub trimmed: Seq,
+    /// Nothing is too old before, Unix microseconds.
+    pub ages_us: u64,
     pub devices: Vec<Device>,
     /// Conversations and gaps with marks that are not in the log: cursors wait for them.
     pub marks: u32,
@@ -24,6 +28,8 @@ pub(crate) struct User {
     pub outboxes: Vec<CommandOutbox>,
     /// Commands that may come now.
     pub commands: Bucket,
+    /// Pages that may be asked for now.
+    pub pages: Bucket,
     /// Attaches that may come now.
     pub attaches: Bucket,
     /// Who sees what.
@@ -124,6 +130,8 @@ impl User {
             recent: Recent::new(state.head),
             visible: state.head,
             epoch: state.epoch,
+            trimmed: state.trimmed,
+            ages_us: 0,
             devices: devices
                 .map(|state| Device {
                     acked: state.acked,
@@ -140,6 +148,7 @@ impl User {
             new_conversations: full(limits.new_conversations_burst),
             outboxes: state.outboxes,
             commands: full(limits.command_burst),
+            pages: full(limits.page_burst),
             attaches: full(limits.attach_burst),
             privacy: state.privacy,
             standing: Standing { online: false, last_seen_us: state.last_seen_us },

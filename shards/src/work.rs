@@ -3,6 +3,7 @@
 
 use crate::command::CommandRequest;
 use crate::contacts::Listing;
+use crate::relay::{PageAnswer, PageRequest};
 use crate::{ConnId, CoreIndex, InboxAppend, Receipt, SendRequest};
 use persistence::ConvKey;
 use wire::UserId;
@@ -30,6 +31,12 @@ pub(crate) enum Work {
     Contacts(Listing),
     /// TYPING: at the writer's home, or (`from`) at the reader's.
     Typing { from: Option<CoreIndex>, writer: UserId, reader: UserId },
+    /// A session's page waits for its member.
+    Page(ConnId),
+    /// Places for a reader; `from` is the reader's home.
+    Places { from: CoreIndex, request: Box<PageRequest> },
+    /// The owner's answer to a session's page.
+    Show(Box<PageAnswer>),
     /// A conversation whose recovered fan-outs are owed.
     Recover(ConvKey),
 }

@@ -2,6 +2,7 @@
 //! are full takes nothing until they are not.
 
 use super::{Session, State};
+use crate::history::PageAsk;
 use crate::shard::Shard;
 use crate::work::Work;
 use crate::{ConnId, Content, Effect, SendAnswer, SendRequest, Taken, relay::Outcome};
@@ -154,6 +155,9 @@ impl Shard {
             ClientFrame::Ping(ping) => self.ping(conn, ping),
             ClientFrame::Read(read) => self.read(conn, read),
             ClientFrame::Command(command) => self.command(conn, command),
+            ClientFrame::History(ask) => self.ask_page(conn, PageAsk::History(ask)),
+            ClientFrame::Chats(ask) => self.ask_page(conn, PageAsk::Chats(ask)),
+            ClientFrame::Chat(ask) => self.ask_page(conn, PageAsk::Chat(ask)),
             ClientFrame::Contacts(contacts) => self.contacts(conn, contacts),
             ClientFrame::Devices(devices) => self.devices(conn, devices),
             ClientFrame::Watch(watch) => self.watch(conn, watch.users.iter().collect()),

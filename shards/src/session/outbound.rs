@@ -33,6 +33,11 @@ impl Shard {
     pub(crate) fn send_gated(&mut self, conn: ConnId, frames: &[ServerFrame<'_>]) {
         let mut encoded = Vec::new();
         frames.iter().for_each(|frame| wire::encode_server(&mut encoded, frame));
+        self.send_gated_bytes(conn, encoded);
+    }
+
+    /// Appends encoded frames once everything that is in the log now is durable.
+    pub(crate) fn send_gated_bytes(&mut self, conn: ConnId, encoded: Vec<u8>) {
         let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
         session.gated_bytes += encoded.len();
         self.gate.hold(self.log.end(), Gated::Frames { conn, frames: encoded });
