@@ -156,7 +156,8 @@ fn main() {
     let messages = argument("--messages", 1_000_000);
     let key = Key::new([1; 32]);
     let mut memory = Memory { key: Some(key.clone()), ..Memory::default() };
-    let limits = Limits { new_conversations_burst: 1 << 20, ..Limits::default() };
+    let (new_conversations_burst, send_burst) = (1 << 20, u32::MAX);
+    let limits = Limits { new_conversations_burst, send_burst, ..Limits::default() };
     let config = CoreConfig { index: 0, cores: 1, limits, key, seed: 1, epoch_base: 1 };
     let recovered = Recovered::read(Vec::new()).expect("nothing to read");
     let mut core = Core::new(config, recovered.deal(0, 1), memory.now());

@@ -1,5 +1,6 @@
 //! A conversation at its owner: the next place, the outboxes' next numbers, the fan-outs owed.
 
+use crate::change::Targets;
 use crate::recent::Recent;
 use crate::table::Entity;
 use persistence::{ConvState, MessageRecord, OutboxState, Position};
@@ -24,6 +25,8 @@ pub(crate) struct Conversation {
     pub sent: Seq,
     /// Stands in its lane's queue of fan-outs.
     pub queued: bool,
+    /// Sends that wait for what they change.
+    pub targets: Targets,
     /// The guest's home took none: nothing is sent before the retry.
     pub waits: bool,
 }
@@ -64,6 +67,7 @@ impl Conversation {
             owed: VecDeque::new(),
             sent: 0,
             queued: false,
+            targets: Targets::default(),
             waits: false,
         }
     }
@@ -143,6 +147,9 @@ impl Conversation {
 
 impl Entity for Conversation {
     fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed && self.owed.is_empty() && !self.queued
+        self.dirty_until <= flushed
+            && self.owed.is_empty()
+            && !self.queued
+            && self.targets.is_empty()
     }
 }

@@ -195,14 +195,17 @@ impl Shard {
 /// What the guest's home needs of a message.
 fn fan_out(guest: UserId, record: &MessageRecord<'_>) -> InboxAppend {
     let own = record.sender == guest;
-    let entry = match record.void {
-        None if !own => FanOut::Peer(Bytes::copy_from_slice(record.body)),
-        Some(_) if !own => FanOut::Nothing,
-        void => FanOut::Own {
+    let body = || Bytes::copy_from_slice(record.body);
+    let entry = match (record.void, record.change) {
+        (None, None) if !own => FanOut::Peer(body()),
+        (None, Some(change)) if !own => FanOut::PeerChange(change, body()),
+        (Some(_), _) if !own => FanOut::Nothing,
+        (void, change) => FanOut::Own {
             outbox: record.outbox,
             n: record.n,
             void: void.is_some(),
-            hash: void.unwrap_or_else(|| wire::body_hash(record.body)),
+            change,
+            hash: void.unwrap_or_else(|| wire::content_hash(record.body, change)),
         },
     };
     InboxAppend {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod circle;
 mod command;
 mod contacts;

@@ -77,6 +77,14 @@ pub struct Limits {
     pub flush_ms: u64,
     /// A device's cursor is logged at most this often, in ms.
     pub cursor_ms: u64,
+    /// Sends that one device may make at once …
+    pub send_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub send_ms: u64,
+    /// A message may be edited this long, in ms.
+    pub edit_window_ms: u64,
+    /// A message may be deleted for everyone this long, in ms.
+    pub delete_window_ms: u64,
     /// Delivered and read marks are logged and told to the peer at most this often, in ms.
     pub receipt_ms: u64,
     /// Conversations with marks that moved and are not in the log, before input pauses.
@@ -161,6 +169,10 @@ impl Default for Limits {
             batch_bytes: 8 << 20,
             flush_ms: 1_000,
             cursor_ms: 1_000,
+            send_burst: 2_000,
+            send_ms: 1,
+            edit_window_ms: 2 * 86_400_000,
+            delete_window_ms: 2 * 86_400_000,
             receipt_ms: 100,
             moved_marks_max: 65_536,
             retry_after_ms: 500,
@@ -227,6 +239,10 @@ impl Limits {
             batch_bytes: 2 * 1024,
             flush_ms: 20,
             cursor_ms: 20,
+            send_burst: 64,
+            send_ms: 1,
+            edit_window_ms: 10_000,
+            delete_window_ms: 20_000,
             receipt_ms: 5,
             moved_marks_max: 8,
             retry_after_ms: 20,

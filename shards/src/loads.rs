@@ -10,7 +10,7 @@ use crate::table::{Map, Presence};
 use crate::user::User;
 use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
-use persistence::{Load, Loaded, Page, Paged};
+use persistence::{ConvKey, Load, Loaded, Page, Paged};
 use std::collections::VecDeque;
 use wire::Seq;
 use wire::planted::{Bug, active};
@@ -29,6 +29,8 @@ pub(crate) enum Pending {
     Age(Aging),
     /// What devices acked earlier.
     Gap,
+    /// The target of a change.
+    Target(ConvKey, Seq),
 }
 
 /// Requests under way and requests that wait for room.
@@ -110,6 +112,9 @@ impl Shard {
                 self.probed(aging, Some(scanned.entries));
             }
             (Some(Pending::Gap), Ok(Reply::Scanned(scanned))) => self.gap_scanned(Some(scanned)),
+            (Some(Pending::Target(conv, seq)), Ok(Reply::Paged(Paged::Messages(messages)))) => {
+                self.target_read(conv, seq, Some(messages));
+            }
             (Some(pending), _) => self.ask_failed(answer.id, pending),
         }
     }
@@ -142,6 +147,7 @@ impl Shard {
             Pending::Chats(conn) => self.chats_read(conn, None),
             Pending::Age(aging) => self.probed(aging, None),
             Pending::Gap => self.gap_scanned(None),
+            Pending::Target(conv, seq) => self.target_read(conv, seq, None),
         }
     }
 

@@ -73,6 +73,12 @@ impl Member {
         (first.max(oldest)..=last.min(self.taken)).for_each(|seq| self.quiet.set(seq, true));
     }
 
+    /// The user does not see this place.
+    pub fn is_hidden(&self, seq: Seq) -> bool {
+        let index = self.hidden.partition_point(|&(_, last)| last < seq);
+        self.hidden.get(index).is_some_and(|&(first, _)| first <= seq)
+    }
+
     /// How far the device is.
     pub fn delivered_to(&self, device: DeviceId) -> Seq {
         self.delivered.iter().find(|(id, _)| *id == device).map_or(0, |(_, seq)| *seq)

@@ -40,7 +40,7 @@ impl Owing {
 }
 
 impl Shard {
-    /// Records from `first` to `end` moved marks that the peer is to know, unless it is blocked.
+    /// Records from `first` to `end` moved marks that the peer is to know, unless it is shut out.
     pub(crate) fn owe_receipt(
         &mut self,
         user: UserId,
@@ -48,11 +48,11 @@ impl Shard {
         first: Position,
         end: Position,
     ) {
-        let member = self.members.ready((user, conv));
-        if member.contact.blocked {
+        if self.hides(user, conv, None) {
             self.owed.remove(&first);
             return;
         }
+        let member = self.members.ready((user, conv));
         let owing = &mut member.owing;
         self.owing_members += u32::from(!owing.owes());
         owing.end = owing.end.max(end);

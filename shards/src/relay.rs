@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use persistence::{ConvKey, StoredMessage};
-use wire::{BodyHash, DeviceId, OutboxId, RefusalCode, Seq, UserId};
+use wire::{BodyHash, Change, DeviceId, OutboxId, RefusalCode, Seq, UserId};
 
 use crate::{ConnId, PresenceBatch, WatchChange};
 
@@ -110,6 +110,8 @@ pub struct SendRequest {
 pub enum Content {
     /// A message.
     Body(Bytes),
+    /// Edits or deletes an earlier message; the new text, or nothing.
+    Change(Change, Bytes),
     /// Gives a number up; hash of the body that is given up.
     Void(BodyHash),
 }
@@ -197,6 +199,8 @@ pub struct Receipt {
 pub enum FanOut {
     /// The peer's message.
     Peer(Bytes),
+    /// The peer's edit or delete of an earlier message; the new text, or nothing.
+    PeerChange(Change, Bytes),
     /// A send of one of the user's own devices.
     Own {
         /// From this outbox.
@@ -205,7 +209,9 @@ pub enum FanOut {
         n: Seq,
         /// Given up.
         void: bool,
-        /// Hash of the body.
+        /// What it does to an earlier message.
+        change: Option<Change>,
+        /// Content hash.
         hash: BodyHash,
     },
     /// The peer gave a message up: only the mark moves.

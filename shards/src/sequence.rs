@@ -1,5 +1,6 @@
 //! Sending: from a session to the owner, where a message gets its place.
 
+use crate::change::{Judged, change_of};
 use crate::conversation::{Numbered, Owed};
 use crate::gate::Gated;
 use crate::relay::Outcome;
@@ -129,7 +130,7 @@ impl Shard {
     fn perform(&mut self, work: Work) {
         match work {
             Work::Submit(request) => self.submitted(request),
-            Work::Sequence { from, request } => self.sequence(from, &request),
+            Work::Sequence { from, request } => self.sequence(from, request),
             Work::Append { from, append } => self.append(from, &append),
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
@@ -196,7 +197,7 @@ impl Shard {
             }
         }
         if owner == self.place.me {
-            return self.sequence(owner, &request);
+            return self.sequence(owner, request);
         }
         self.lanes[owner as usize].sends.push_back(request);
         self.drain_lane(owner);
@@ -207,26 +208,39 @@ impl Shard {
     }
 
     /// At the owner, with everything loaded: gives the message its place, or says why not.
-    pub(crate) fn sequence(&mut self, from: CoreIndex, request: &SendRequest) {
+    pub(crate) fn sequence(&mut self, from: CoreIndex, request: Box<SendRequest>) {
+        if self.waits_for_change(&request) {
+            return self.await_target(from, request, None);
+        }
         let outboxes_max = self.config.limits.outboxes_max;
         let conv = self.convs.ready(request.conv);
         let numbered =
             conv.judge(request.sender, request.device, request.outbox, request.n, outboxes_max);
         let outcome = match numbered {
-            Numbered::Next(_) | Numbered::First => match self.room_for(request) {
-                Ok(()) => return self.take(from, request, numbered == Numbered::First),
-                Err(code) => {
-                    let retry_after_ms = self.config.limits.retry_after_ms;
-                    Outcome::Refused { code, retry_after_ms }
+            Numbered::Next(_) | Numbered::First => {
+                match (self.room_for(&request), self.judge_change(&request)) {
+                    (Ok(()), Judged::Allowed) => {
+                        return self.take(from, &request, numbered == Numbered::First);
+                    }
+                    (Ok(()), Judged::Unknown(target)) => {
+                        return self.await_target(from, request, Some(target));
+                    }
+                    (_, Judged::Refused) => {
+                        Outcome::Refused { code: RefusalCode::NotAllowed, retry_after_ms: 0 }
+                    }
+                    (Err(code), _) => {
+                        let retry_after_ms = self.config.limits.retry_after_ms;
+                        Outcome::Refused { code, retry_after_ms }
+                    }
                 }
-            },
+            }
             Numbered::Known => Outcome::Known,
             Numbered::OutOfOrder { next } => Outcome::OutOfOrder { next },
             Numbered::TooManyOutboxes => {
                 Outcome::Refused { code: RefusalCode::OutboxLimit, retry_after_ms: 0 }
             }
         };
-        let answer = SendAnswer::to(request, outcome);
+        let answer = SendAnswer::to(&request, outcome);
         self.gate.hold(self.log.end(), Gated::Answer { to: from, answer });
     }
 
@@ -234,7 +248,7 @@ impl Shard {
     fn room_for(&self, request: &SendRequest) -> Result<(), RefusalCode> {
         let limits = &self.config.limits;
         let body = match &request.content {
-            Content::Body(body) => body.len() as u64,
+            Content::Body(body) | Content::Change(_, body) => body.len() as u64,
             Content::Void(_) => 0,
         };
         if self.owed.len() >= limits.owed_max as usize {
@@ -264,20 +278,24 @@ impl Shard {
         let time_us = self.record_time_us();
         let conv = self.convs.ready(key);
         let conv_seq = conv.recent.head() + 1;
-        let (mut inbox, mut marks) = ([0; 2], [false; 2]);
+        let (mut inbox, mut marks, mut hidden) = ([0; 2], [false; 2], [false; 2]);
+        let change = change_of(&request.content);
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
             marks[index] = user != owner
                 && self.place.is_home(user)
                 && self.members.ready((user, key)).taken == conv_seq - 1;
-            let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if (user == owner || marks[index]) && has_entry {
+            let here = user == owner || marks[index];
+            let is_void = matches!(request.content, Content::Void(_));
+            hidden[index] =
+                here && user != request.sender && !is_void && self.hides(user, key, change);
+            if here && !hidden[index] && (user == request.sender || !is_void) {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
         let (body, void): (&[u8], _) = match &request.content {
-            Content::Body(body) => (body, None),
+            Content::Body(body) | Content::Change(_, body) => (body, None),
             Content::Void(hash) => (&[], Some(*hash)),
         };
         let record = MessageRecord {
@@ -291,8 +309,8 @@ impl Shard {
             void,
             inbox,
             marks,
-            hidden: [false; 2],
-            change: None,
+            hidden,
+            change,
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));
@@ -309,8 +327,12 @@ impl Shard {
                 }
             }
             if user == owner || marks[index] {
-                let quiet = user == request.sender || void.is_some();
-                self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
+                let quiet = user == request.sender || void.is_some() || change.is_some();
+                let member = self.members.ready((user, key));
+                member.take(conv_seq, inbox[index], quiet, end);
+                if hidden[index] {
+                    member.hide(conv_seq, conv_seq);
+                }
             } else {
                 self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
                 self.owed.insert(at);

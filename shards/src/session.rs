@@ -11,6 +11,7 @@ pub(crate) use catch_up::Scans;
 use crate::devices::About;
 use crate::history::Pages;
 use crate::typing::Typed;
+use crate::user::Bucket;
 use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
 use wire::planted::{Bug, active};
@@ -84,6 +85,8 @@ pub(crate) struct Attached {
     /// Each entry in (`acked`, `sent`].
     pub in_flight: VecDeque<InFlight>,
     pub in_flight_bytes: u32,
+    /// Sends that may come now.
+    pub sends: Bucket,
     /// Places of peers that the device acked, not reported so far.
     pub places: Vec<(UserId, Seq)>,
     /// Stands among the sessions with such places.

@@ -55,6 +55,8 @@ pub(crate) struct Device {
     pub session: Option<ConnId>,
     /// A person looks at the session.
     pub foreground: bool,
+    /// Sends that may come now, while it is detached.
+    pub sends: Bucket,
     /// It may never attach again.
     pub revoked: bool,
     /// When it attached last, Unix microseconds; 0: never.
@@ -89,6 +91,11 @@ impl Bucket {
         Bucket { tokens, filled_us: now_us }
     }
 
+    /// Full, whatever its size.
+    pub fn unused() -> Bucket {
+        Bucket { tokens: u32::MAX, filled_us: 0 }
+    }
+
     /// Takes a token, or says in how many milliseconds there is one.
     pub fn take(&mut self, now_us: u64, burst: u32, every_ms: u64) -> Result<(), u64> {
         let every_us = every_ms * 1_000;
@@ -114,6 +121,7 @@ impl Device {
             logged: 0,
             session: None,
             foreground: false,
+            sends: Bucket::unused(),
             revoked: false,
             attached_us: 0,
             name: Box::default(),

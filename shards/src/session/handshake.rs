@@ -186,6 +186,7 @@ impl Shard {
             acked: from,
             in_flight: Default::default(),
             in_flight_bytes: 0,
+            sends: user.device_mut(greeting.device).expect("attached").sends,
             places: Vec::new(),
             tells: false,
             caught_up: false,

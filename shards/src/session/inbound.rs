@@ -147,10 +147,15 @@ impl Shard {
 
     fn attached_frame(&mut self, conn: ConnId, frame: ClientFrame<'_>) {
         match frame {
-            ClientFrame::Send(send) if send.change.is_none() => {
-                self.submit(conn, send.key, Ok(send.body))
+            ClientFrame::Send(send) => {
+                let body = Bytes::copy_from_slice(send.body);
+                let content = match send.change {
+                    None => Content::Body(body),
+                    Some(change) => Content::Change(change, body),
+                };
+                self.submit(conn, send.key, content);
             }
-            ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
+            ClientFrame::Void(void) => self.submit(conn, void.key, Content::Void(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
             ClientFrame::Read(read) => self.read(conn, read),
@@ -163,28 +168,38 @@ impl Shard {
             ClientFrame::Watch(watch) => self.watch(conn, watch.users.iter().collect()),
             ClientFrame::Activity(activity) => self.activity(conn, activity.foreground),
             ClientFrame::Typing(typing) => self.typing(conn, typing.conv),
-            // HELLO again, and what this server does not do yet.
-            _ => self.close(conn, CloseCode::OutOfState, ""),
+            ClientFrame::Hello(_) | ClientFrame::Close(_) => {
+                self.close(conn, CloseCode::OutOfState, "");
+            }
         }
     }
 
     /// SEND or VOID: refuses what can never be taken, and lets the owner decide the rest.
-    fn submit(&mut self, conn: ConnId, key: wire::SendKey, content: Result<&[u8], wire::BodyHash>) {
-        let body_bytes_max = self.config.limits.body_bytes_max;
+    fn submit(&mut self, conn: ConnId, key: wire::SendKey, content: Content) {
+        let (body_bytes_max, now_us) = (self.config.limits.body_bytes_max, self.now.mono_us);
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
         let Conv::Direct(peer) = key.conv;
         let conv = UserId::new(peer).and_then(|peer| ConvKey::new(session.user, peer));
-        let refusal = match content {
-            _ if conv.is_none() => Some((RefusalCode::BadRecipient, 0)),
-            _ if key.n == 0 => Some((RefusalCode::BadNumber, 0)),
-            Ok([]) => Some((RefusalCode::Empty, 0)),
-            Ok(body) if body.len() > body_bytes_max as usize => {
-                Some((RefusalCode::TooBig, u64::from(body_bytes_max)))
+        let limits = &self.config.limits;
+        let (burst, every_ms) = (limits.send_burst, limits.send_ms);
+        let (too_big, max) = (RefusalCode::TooBig, body_bytes_max as usize);
+        let refusal = match &content {
+            _ if conv.is_none() => Some((RefusalCode::BadRecipient, 0, 0)),
+            _ if key.n == 0 => Some((RefusalCode::BadNumber, 0, 0)),
+            Content::Body(body) if body.is_empty() => Some((RefusalCode::Empty, 0, 0)),
+            Content::Change(change, body) if !change.delete && body.is_empty() => {
+                Some((RefusalCode::Empty, 0, 0))
             }
-            _ => None,
+            Content::Body(body) | Content::Change(_, body) if body.len() > max => {
+                Some((too_big, 0, u64::from(body_bytes_max)))
+            }
+            _ => match session.sends.take(now_us, burst, every_ms) {
+                Ok(()) => None,
+                Err(after_ms) => Some((RefusalCode::Quota, after_ms, u64::from(burst))),
+            },
         };
-        if let Some((code, limit)) = refusal {
-            let refused = wire::Refused { key, code, retry_after_ms: 0, limit };
+        if let Some((code, retry_after_ms, limit)) = refusal {
+            let refused = wire::Refused { key, code, retry_after_ms, limit };
             self.send(conn, &ServerFrame::Refused(refused));
             return;
         }
@@ -196,10 +211,7 @@ impl Shard {
             outbox: key.outbox.unwrap_or(session.outbox),
             explicit: key.outbox.is_some(),
             n: key.n,
-            content: match content {
-                Ok(body) => Content::Body(Bytes::copy_from_slice(body)),
-                Err(hash) => Content::Void(hash),
-            },
+            content,
         };
         self.work(Work::Submit(Box::new(request)));
     }

@@ -145,9 +145,9 @@ impl Shard {
     /// The user forgets the session, if it was the device's.
     pub(crate) fn detach(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
-        let (id, device) = match &session.state {
-            State::Attached(attached) => (attached.user, attached.device),
-            State::User(greeting) => (greeting.user, greeting.device),
+        let (id, device, sends) = match &session.state {
+            State::Attached(attached) => (attached.user, attached.device, Some(attached.sends)),
+            State::User(greeting) => (greeting.user, greeting.device, None),
             State::Hello | State::HandOff { .. } => {
                 self.handshakes -= 1;
                 return;
@@ -159,6 +159,8 @@ impl Shard {
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
+        // A device that comes back goes on with what is left of its quota.
+        device.sends = sends.unwrap_or(device.sends);
         if device.session == Some(conn) {
             device.session = None;
             self.attendance(id);
