@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+mod changes;
 mod commands;
 mod devices;
 mod presence;

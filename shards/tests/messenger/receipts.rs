@@ -159,7 +159,7 @@ fn a_receipt_that_a_crash_cut_off_is_sent_again() {
     assert!(steps.is_some(), "a receipt leaves");
     world.restart();
     world.run_ms(50);
-    let from = world.attach(writer, 1, false);
+    let from = world.attach_again(writer, 1, 1);
     assert_eq!(receipts(&mut world, from), [(0, vec![1])]);
 }
 
