@@ -21,7 +21,7 @@ pub(crate) struct Member {
     pub settings: ConvSettings,
     /// What the peer is to the user.
     pub contact: ContactState,
-    /// Places that the user does not see: sorted, with a gap between any two ranges.
+    /// Places that the user does not see, as `persistence::add_range` keeps them.
     pub hidden: Vec<(Seq, Seq)>,
     /// Inbox number of the newest message.
     pub last_inbox: Seq,
