@@ -93,6 +93,8 @@ pub struct Limits {
     pub retry_after_ms: u64,
     /// Circles (contacts, blocks, watchers of a user) in memory at one core.
     pub circles_max: u32,
+    /// Contacts and blocks in all circles in memory at one core, about.
+    pub circle_contacts_max: u32,
     /// Contacts and blocked users of one user.
     pub contacts_max: u32,
     /// Users whom one session may watch.
@@ -177,7 +179,8 @@ impl Default for Limits {
             moved_marks_max: 65_536,
             retry_after_ms: 500,
             circles_max: 100_000,
-            contacts_max: 2_000,
+            circle_contacts_max: 4_000_000,
+            contacts_max: 1_000,
             watch_max: 200,
             watches_max: 2_000_000,
             watch_burst: 20,
@@ -247,6 +250,7 @@ impl Limits {
             moved_marks_max: 8,
             retry_after_ms: 20,
             circles_max: 6,
+            circle_contacts_max: 12,
             contacts_max: 4,
             watch_max: 4,
             watches_max: 12,

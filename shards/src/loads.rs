@@ -6,7 +6,7 @@ use crate::conversation::Conversation;
 use crate::member::Member;
 use crate::retention::Aging;
 use crate::shard::Shard;
-use crate::table::{Map, Presence};
+use crate::table::{Entity, Map, Presence};
 use crate::user::User;
 use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
@@ -225,6 +225,10 @@ impl Shard {
             (Need::Circle(user), Reply::Paged(Paged::Contacts(rows))) => {
                 let mut circle = Circle::new(&rows);
                 self.recovered.apply_circle(&self.log, user, &mut circle);
+                let (max, flushed) = (self.config.limits.circle_contacts_max, self.flush.flushed());
+                if !self.circles.lighten(circle.weight(), max as usize, flushed) {
+                    return self.load_failed(need);
+                }
                 self.circles.loaded(user, circle)
             }
             (need, loaded) => panic!("asked for {need:?}, got {loaded:?}"),

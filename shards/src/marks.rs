@@ -235,6 +235,7 @@ impl Shard {
 
     /// Reports what the log has; what only the store has is asked for.
     fn report_gap(&mut self, mut gap: Gap) {
+        self.users.ready(gap.user).recent.forget_before(self.log.start_of_tail());
         while gap.after < gap.upto {
             let Some(at) = self.users.ready(gap.user).recent.position(gap.after + 1) else {
                 break;
@@ -259,7 +260,9 @@ impl Shard {
     /// Reads the first gap, one at a time.
     pub(crate) fn scan_gap(&mut self) {
         let Some(&gap) = self.marks.gaps.front() else { return };
-        let first = self.users.ready(gap.user).recent.first();
+        let recent = &mut self.users.ready(gap.user).recent;
+        recent.forget_before(self.log.start_of_tail());
+        let first = recent.first();
         let scan = Scan {
             user: gap.user,
             after: gap.after,

@@ -1,6 +1,7 @@
 //! Sessions: one per connection, from the first byte to the last.
 
 mod catch_up;
+mod deadline;
 pub(crate) mod entries;
 mod handshake;
 mod inbound;

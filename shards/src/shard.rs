@@ -13,7 +13,7 @@ use crate::page::PageUnderWay;
 use crate::place::Place;
 use crate::presence::Source;
 use crate::recovered::Recovered;
-use crate::session::{Scans, Session, Sessions, State};
+use crate::session::{Scans, Sessions};
 use crate::stats::Stats;
 use crate::table::{Map, Table};
 use crate::user::User;
@@ -273,41 +273,9 @@ impl Shard {
         .min()
     }
 
-    /// A connection's time in the wheel has come.
-    fn deadline(&mut self, index: u32) {
-        let Some(session) = self.sessions.at(index) else { return };
-        let (conn, deadline_us) = (session.conn, session.deadline_us);
-        if deadline_us > self.now.mono_us {
-            return self.wheel.insert(index, deadline_us);
-        }
-        match session.state {
-            State::End { asked: true } => {}
-            State::End { ref mut asked } => {
-                // Its reader does not read: cut.
-                *asked = true;
-                self.effects.push_back(Effect::Close { conn });
-            }
-            State::Attached(_) => self.close(conn, CloseCode::IdleTimeout, ""),
-            _ => self.close(conn, CloseCode::HandshakeTimeout, ""),
-        }
-    }
-
-    /// Heard from now; silent until then is too long.
-    pub fn idle_deadline_us(&self) -> u64 {
-        self.now.mono_us + self.config.limits.heartbeat_ms * 2_500
-    }
-
     fn closed(&mut self, conn: ConnId) {
         self.detach(conn);
         self.sessions.remove(conn);
-    }
-
-    /// Whose user an attaching session waits for.
-    pub fn attaching_user(&mut self, conn: ConnId) -> Option<UserId> {
-        match self.sessions.get(conn) {
-            Some(Session { state: State::User(greeting), .. }) => Some(greeting.user),
-            _ => None,
-        }
     }
 
     fn recover_some(&mut self) {
