@@ -393,6 +393,54 @@ pub const KEYS: &[Key] = &[
         "more entries sent twice after a crash"
     ),
     limit!(
+        send_burst,
+        number,
+        1..=4_000_000_000,
+        "sends",
+        "sends that one device may make at once",
+        "more work from one device; beyond it sends are refused with QUOTA"
+    ),
+    limit!(
+        send_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "and one more each time so much has passed",
+        "fewer sends of one device in the long run"
+    ),
+    limit!(
+        edit_window_ms,
+        number,
+        0..=1_000_000_000_000,
+        "ms",
+        "a message may be edited so long",
+        "texts that change later"
+    ),
+    limit!(
+        delete_window_ms,
+        number,
+        0..=1_000_000_000_000,
+        "ms",
+        "a message may be deleted for everyone so long",
+        "messages that go later"
+    ),
+    limit!(
+        receipt_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "delivered and read marks of a conversation are logged and told at most so often",
+        "later receipts; shorter means more records and entries"
+    ),
+    limit!(
+        moved_marks_max,
+        number,
+        1..=100_000_000,
+        "conversations",
+        "conversations with marks that are not in the log, before input pauses",
+        "memory"
+    ),
+    limit!(
         retry_after_ms,
         number,
         1..=600_000,

@@ -34,7 +34,10 @@ const WATCH_BYTES: u64 = 16 + 12 + 8 + 32;
 const CONTACT_BYTES: u64 = 128;
 /// A conversation with a few outboxes, and table entry.
 const CONVERSATION_BYTES: u64 = 512;
-const MEMBER_BYTES: u64 = 384;
+/// With the marks of a few devices, and table entry.
+const MEMBER_BYTES: u64 = 448;
+/// Marks of a few devices in one conversation, and who waits for them.
+const MOVED_MARKS_BYTES: u64 = 192;
 /// Beside its body.
 const WAITING_BYTES: u64 = 256;
 /// A relay, and the box that it points to; its body stands in the log or in `waiting`.
@@ -63,6 +66,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
         each("users", limits.users_max.into(), USER_BYTES + 2 * DEVICE_BYTES),
         each("conversations", limits.conversations_max.into(), CONVERSATION_BYTES),
         each("members", limits.members_max.into(), MEMBER_BYTES),
+        each("moved marks", limits.moved_marks_max.into(), MOVED_MARKS_BYTES),
         each("circles", limits.circles_max.into(), CIRCLE_BYTES),
         each("contacts", limits.circle_contacts_max.into(), 8),
         each("watches", limits.watches_max.into(), WATCH_BYTES),
