@@ -9,6 +9,8 @@ mod backend;
 mod batch;
 mod conv_key;
 #[cfg(test)]
+mod format_samples;
+#[cfg(test)]
 mod format_tests;
 mod group;
 mod io;

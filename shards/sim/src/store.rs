@@ -6,7 +6,7 @@ use persistence::{
     DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
     OutboxState, Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::{Change, ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
 
 type Member = (UserId, ConvKey);
@@ -128,7 +128,10 @@ impl Store {
     }
 
     fn user(&self, user: UserId) -> UserState {
-        let devices = self.cursors.range((user, DeviceId(0))..=(user, DeviceId(u32::MAX)));
+        let devices = (user, DeviceId(0))..=(user, DeviceId(u32::MAX));
+        let told = self.devices.range(devices.clone()).map(|(key, _)| key.1);
+        let devices = self.cursors.range(devices).map(|(key, _)| key.1).chain(told);
+        let devices: BTreeSet<DeviceId> = devices.collect();
         let outboxes = (user, OutboxId(0))..=(user, OutboxId(u64::MAX));
         let outboxes = self.command_outboxes.range(outboxes);
         UserState {
@@ -138,9 +141,11 @@ impl Store {
             last_seen_us: self.last_seen.get(&user).copied().unwrap_or(0),
             privacy: self.privacy.get(&user).map(|privacy| privacy.value).unwrap_or_default(),
             devices: devices
-                .map(|(&(_, device), &acked)| {
-                    let info = self.devices.get(&(user, device)).cloned().unwrap_or_default();
-                    DeviceState { device, acked, info }
+                .into_iter()
+                .map(|device| DeviceState {
+                    device,
+                    acked: self.cursors.get(&(user, device)).copied().unwrap_or(0),
+                    info: self.devices.get(&(user, device)).cloned().unwrap_or_default(),
                 })
                 .collect(),
             outboxes: outboxes
@@ -219,10 +224,9 @@ impl Store {
                 body.len()
             }
             EntryKind::PeerChange { at, change, body } => {
-                if let Some(row) = self.changes.get(&(at.conv, change.target)) {
-                    change.delete = row.delete;
-                    *body = row.body.clone();
-                }
+                let row = self.changes.get(&(at.conv, change.target));
+                change.delete |= row.is_none_or(|row| row.delete);
+                *body = row.map(|row| row.body.clone()).unwrap_or_default();
                 body.len()
             }
             _ => 0,
