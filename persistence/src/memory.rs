@@ -1,7 +1,8 @@
-//! The tables of a backend, in memory. Rows are joined, never set: older records are flushed again
-//! after a crash, when the record with the newest value may have been retired already.
+//! The tables of a backend, in memory: what the contract means, for simulations and tests. Rows are
+//! joined, never set: older records are flushed again after a crash, when the record with the
+//! newest value may have been retired already.
 
-use persistence::{
+use crate::{
     ABOVE_READ_MAX, Batch, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState,
     DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
     OutboxState, Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
@@ -15,9 +16,9 @@ type Outbox = (Seq, Option<DeviceId>);
 const FIRST: UserId = UserId::new(1).expect("not 0");
 const LAST: UserId = UserId::new(u64::MAX).expect("not 0");
 
-/// All rows.
+/// All rows of a store.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct MemoryStore {
     messages: BTreeMap<(ConvKey, Seq), MessageRow>,
     changes: BTreeMap<(ConvKey, Seq), ChangeRow>,
     entries: BTreeMap<(UserId, Seq), Entry>,
@@ -53,7 +54,7 @@ fn merge<K: Ord + Clone, V: Row + Clone>(
     }
 }
 
-impl Store {
+impl MemoryStore {
     /// Writes those rows of a batch for which `keep` says so: all of them, or what a failed write
     /// left behind.
     pub fn write(&mut self, batch: &Batch, mut keep: impl FnMut() -> bool) {
