@@ -411,6 +411,7 @@ fn check_committed(durable: &[u8], output: &[u8]) {
                 assert_eq!(had, (disk.position().0, disk.position().1, disk.outbox()));
             }
             wire::ClientFrame::Close(_) => {}
+            other => panic!("this client does not send {other:?}"),
         }
     }
 }
