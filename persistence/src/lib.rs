@@ -43,7 +43,7 @@ pub use state::{
     MemberState, OutboxState, PeerMarks, UserState,
 };
 
-pub use wire::UserId;
+pub use wire::{DeviceId, OutboxId, UserId};
 
 /// Writes to the log's device are aligned to this, in bytes.
 pub const BLOCK_BYTES: usize = 4096;

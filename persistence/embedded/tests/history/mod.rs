@@ -1,6 +1,8 @@
 //! Histories of two users and their conversation: records as cores would write them, with
 //! everything that a store keeps in them.
 
+#![allow(dead_code, reason = "each test uses its own part")]
+
 use persistence::{Backend, Loaded, Paged, Scanned};
 use persistence::{
     CommandRecord, ConvKey, InboxKind, InboxRecord, Load, MemoryStore, MessageRecord, Page, Record,
