@@ -18,6 +18,10 @@ const RETRY_US: u64 = 200_000;
 /// repaired when the next start flushes them again.
 const CHECKPOINTS_KEPT: usize = 2;
 
+/// A core that stops waits no longer than this for the backend, and for other cores to take what
+/// it owes them. What is left is done by the next start.
+pub(crate) const STOP_US: u64 = 2_000_000;
+
 /// Where flushing stands.
 pub(crate) struct Flush {
     /// Gathers rows.
@@ -34,6 +38,8 @@ pub(crate) struct Flush {
     flushed_records: u64,
     appended_records: u64,
     checkpoints: VecDeque<Position>,
+    /// When a core that stops waits no more; 0: it does not stop.
+    pub stop_us: u64,
 }
 
 struct InFlight {
@@ -57,6 +63,7 @@ impl Flush {
             flushed_records: 0,
             appended_records: recovered_records,
             checkpoints: VecDeque::new(),
+            stop_us: 0,
         }
     }
 
@@ -75,6 +82,11 @@ impl Flush {
 
     /// When there is something to do, beside what events bring.
     pub fn deadline_us(&self, flush_us: u64) -> Option<u64> {
+        let stop_us = (self.stop_us != 0).then_some(self.stop_us);
+        self.batch_deadline_us(flush_us).into_iter().chain(stop_us).min()
+    }
+
+    fn batch_deadline_us(&self, flush_us: u64) -> Option<u64> {
         match &self.in_flight {
             Some(InFlight { id: None, retry_us, .. }) => Some(*retry_us),
             Some(_) => None,
@@ -137,6 +149,13 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// A stop leaves nothing for the next start to flush or to send, or has waited long enough.
+    pub(crate) fn flushed_to_stop(&self) -> bool {
+        let nothing_owed = self.owed.is_empty() && self.recovered.all_owed_known();
+        let flushed = self.flush.flushed >= self.log.end();
+        (nothing_owed && flushed) || self.now.mono_us >= self.flush.stop_us
     }
 
     /// Recovered records are not retired: the older generations are still on the disk, and the

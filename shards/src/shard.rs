@@ -292,6 +292,7 @@ impl Shard {
 
     fn stop(&mut self) {
         self.stopping = true;
+        self.flush.stop_us = self.now.mono_us + crate::flush::STOP_US;
         for conn in self.sessions.conns() {
             self.close(conn, CloseCode::Shutdown, "the server stops");
         }
@@ -301,7 +302,8 @@ impl Shard {
     /// After `Event::Stop`: nothing is left to do.
     pub fn stopped(&self) -> bool {
         let idle = self.gate.is_empty() && self.effects.is_empty() && self.ready.is_empty();
-        self.stopping && idle && self.sessions.len() == 0 && self.log.durable() >= self.log.end()
+        let durable = self.log.durable() >= self.log.end();
+        self.stopping && idle && self.sessions.len() == 0 && durable && self.flushed_to_stop()
     }
 
     pub fn stats(&self) -> Stats {
