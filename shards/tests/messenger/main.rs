@@ -7,5 +7,9 @@ mod commands;
 mod devices;
 mod presence;
 mod receipts;
+mod states;
+#[allow(dead_code, reason = "the other tests of the page use the rest")]
+#[path = "../../../wire/tests/support/tables.rs"]
+mod tables;
 mod typing;
 mod world;
