@@ -1,6 +1,6 @@
 //! The command line of `ringmail-bench`.
 
-use crate::{floor, idle, kill9, recovery, steady, touch};
+use crate::{catch_up, churn, floor, idle, kill9, recovery, steady, touch};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +42,15 @@ enum Command {
     #[command(after_help = "Example:
   ringmail-bench touch --users 100000 --json touch.json")]
     Touch(touch::TouchArgs),
+    /// Devices read a long backlog while others chat
+    #[command(after_help = "Example:
+  ringmail-bench catch-up --messages 100000 --json catch-up.json")]
+    CatchUp(catch_up::CatchUpArgs),
+    /// Users watch each other and switch between foreground and background
+    #[command(after_help = "Examples:
+  ringmail-bench presence-churn --users 8000 --contacts 100 --json presence.json
+  ringmail-bench presence-churn --users 1000 --contacts 20 --grace-ms 500")]
+    PresenceChurn(churn::ChurnArgs),
     /// Memory of an attached connection without traffic
     #[command(after_help = "Example:
   ringmail-bench idle --connections 10000 --json idle.json")]
@@ -66,6 +75,8 @@ pub fn run() -> ExitCode {
         Command::Kill9(args) => kill9::kill9(args),
         Command::Recovery(args) => recovery::recovery(args),
         Command::Touch(args) => touch::touch(args),
+        Command::CatchUp(args) => catch_up::catch_up(args),
+        Command::PresenceChurn(args) => churn::churn(args),
         Command::Idle(args) => idle::idle(args),
         Command::FloorServer { dir, connections } => {
             let served = floor::serve(&dir, connections);

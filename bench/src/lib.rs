@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod catch_up;
+mod churn;
 pub mod cli;
 mod crowd;
 mod device;
@@ -22,6 +24,7 @@ mod random;
 mod recovery;
 mod report;
 pub mod server;
+mod sockets;
 mod speak;
 pub mod steady;
 mod touch;

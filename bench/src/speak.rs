@@ -106,6 +106,7 @@ impl RingmailConn {
                 });
             }
             ServerFrame::Own(own) => self.position += own.d_inbox,
+            ServerFrame::Receipt(receipt) => self.position += receipt.d_inbox,
             ServerFrame::CaughtUp(_) | ServerFrame::Pong(_) | ServerFrame::GoAway(_) => {}
             ServerFrame::OutOfOrder(answer) => {
                 return Err(format!("send {} is out of order: {}", answer.key.n, answer.next));

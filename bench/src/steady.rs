@@ -26,11 +26,11 @@ const FLOOR_KNOWN: [(u32, u32, f64); 6] = [
 ];
 const FLOOR_PART: f64 = 0.8;
 /// Most that the generator may be late, at the 99th percentile.
-const LAG_NS_MAX: u64 = 1_000_000;
+pub(crate) const LAG_NS_MAX: u64 = 1_000_000;
 /// Memory that may be resident beside the server's ledger: code, stacks, the allocator's slack.
 const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 const WARM_UP: Duration = Duration::from_secs(2);
-const SERVER_PROCESSOR: usize = 0;
+pub(crate) const SERVER_PROCESSOR: usize = 0;
 
 /// Options of `steady-chat`.
 #[derive(Clone, Debug, clap::Args)]
@@ -217,7 +217,7 @@ fn floor_alone(args: &ChatArgs, report: &mut Report) -> Result<(), SteadyError> 
     Ok(())
 }
 
-fn pin_generator() -> std::io::Result<()> {
+pub(crate) fn pin_generator() -> std::io::Result<()> {
     let processors = thread::available_parallelism().map_or(1, |count| count.get());
     ring::sys::pin_to_cpu((SERVER_PROCESSOR + 1) % processors)
 }

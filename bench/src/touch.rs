@@ -51,7 +51,7 @@ fn measure(args: &TouchArgs, report: &mut Report) -> Result<(), Box<dyn Error>> 
     let mut launch = Launch::new(scratch.path(), 1);
     launch.set("limits.users_max", ENTITIES);
     launch.set("limits.conversations_max", ENTITIES);
-    launch.set("limits.marks_max", 2 * ENTITIES);
+    launch.set("limits.members_max", 2 * ENTITIES);
     launch.set("limits.connections_max", 2 * GROUP + 112);
     launch.set("limits.handshakes_max", GROUP + 56);
     let server = launch.start_ready()?;

@@ -78,6 +78,7 @@ fn serve(
             Ask::Write(batch) => backend.write(batch).map(|()| Reply::Written),
             Ask::Load(load) => backend.load(load).map(Reply::Loaded),
             Ask::Scan(scan) => backend.scan(scan).map(Reply::Scanned),
+            Ask::Page(page) => backend.page(page).map(Reply::Paged),
         };
         // The core asks again and again: the first failure of a row tells all.
         if let Err(error) = &reply

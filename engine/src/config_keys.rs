@@ -233,11 +233,11 @@ pub const KEYS: &[Key] = &[
         "memory; fewer means more loads from the store"
     ),
     limit!(
-        marks_max,
+        members_max,
         number,
         1..=100_000_000,
-        "marks",
-        "(user, conversation) marks in memory at one shard",
+        "members",
+        "(user, conversation) pairs in memory at one shard",
         "memory; fewer means more loads from the store"
     ),
     limit!(

@@ -6,7 +6,8 @@ use crate::mesh::{MeshPorts, mesh};
 use crate::{accept, segments};
 use bytes::Bytes;
 use persistence::{
-    BLOCK_BYTES, Backend, BackendError, Batch, IoDone, IoOp, Load, Loaded, Scan, Scanned,
+    BLOCK_BYTES, Backend, BackendError, Batch, IoDone, IoOp, Load, Loaded, MemberState, Page,
+    Paged, Removed, Scan, Scanned, UserId,
 };
 use ring::Doorbell;
 use shards::{
@@ -29,10 +30,16 @@ impl Backend for NoStore {
         Ok(())
     }
     fn load(&self, _load: &Load) -> Result<Loaded, BackendError> {
-        Ok(Loaded::Mark(7))
+        Ok(Loaded::Member(Box::new(MemberState { taken: 7, ..MemberState::default() })))
     }
     fn scan(&self, _scan: &Scan) -> Result<Scanned, BackendError> {
         Err(BackendError::Unavailable("no scans here".to_owned()))
+    }
+    fn page(&self, _page: &Page) -> Result<Paged, BackendError> {
+        Err(BackendError::Unavailable("no pages here".to_owned()))
+    }
+    fn delete_user(&self, _user: UserId) -> Result<Removed, BackendError> {
+        Err(BackendError::Unavailable("no users here".to_owned()))
     }
 }
 
@@ -121,7 +128,10 @@ impl Echo {
             Event::Relayed { relay, .. } => assert!(matches!(relay, Relay::HandoffTaken)),
             Event::Written(done) => self.counts.done.push(done),
             Event::Answered(answer) => {
-                assert!(matches!(answer.reply, Ok(Reply::Loaded(Loaded::Mark(7)))));
+                let Ok(Reply::Loaded(Loaded::Member(state))) = answer.reply else {
+                    panic!("a member was asked for")
+                };
+                assert_eq!(state.taken, 7);
                 self.counts.answers.push(answer.id);
             }
             Event::Stop => {

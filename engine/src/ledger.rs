@@ -27,7 +27,7 @@ const USER_BYTES: u64 = 384;
 const DEVICE_BYTES: u64 = 96;
 /// A conversation with a few outboxes, and table entry.
 const CONVERSATION_BYTES: u64 = 512;
-const MARK_BYTES: u64 = 96;
+const MEMBER_BYTES: u64 = 384;
 /// Beside its body.
 const WAITING_BYTES: u64 = 256;
 /// A relay, and the box that it points to; its body stands in the log or in `waiting`.
@@ -55,7 +55,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
         each("receive buffers", config.recv_buffers.into(), config.recv_buffer_bytes.into()),
         each("users", limits.users_max.into(), USER_BYTES + 2 * DEVICE_BYTES),
         each("conversations", limits.conversations_max.into(), CONVERSATION_BYTES),
-        each("marks", limits.marks_max.into(), MARK_BYTES),
+        each("members", limits.members_max.into(), MEMBER_BYTES),
         each("waiting", limits.waiting_max.into(), WAITING_BYTES + body),
         each("owed fan-outs", limits.owed_max.into(), OWED_BYTES),
         each("asks", limits.asks_max.into(), ASK_BYTES),

@@ -1,7 +1,8 @@
 //! FORMAT.md says what the code does, and the vectors hold what it did when it was released.
 
 use crate::group::{self, Found, GroupHeader, find_group};
-use crate::record_codec::{self as codec, decode, encode_head};
+use crate::record_codec::{self as codec, encode_head};
+use crate::record_decode::decode;
 use crate::{ConvKey, InboxKind, InboxRecord, IoDone, IoOp, Log, LogConfig, MessageRecord, Record};
 use crate::{FoundLog, Recovered};
 use proptest::prelude::*;

@@ -13,24 +13,33 @@ mod format_tests;
 mod group;
 mod io;
 mod log;
+mod page;
 mod position;
 mod record;
 mod record_codec;
+mod record_decode;
 mod recover;
 mod recovered;
+mod row;
 mod rows;
+mod state;
 
-pub use backend::{
-    Backend, BackendError, ConvState, Entry, EntryKind, Load, Loaded, OutboxState, Scan, Scanned,
-    UserState,
-};
-pub use batch::{Batch, MessageRow};
+pub use backend::{Backend, BackendError, Removed};
+pub use batch::Batch;
 pub use conv_key::{ConvKey, SLOTS, slot_of};
 pub use io::{IoDone, IoOp};
 pub use log::{Log, LogConfig};
+pub use page::{Entry, EntryKind, Page, Paged, PlaceAt, Scan, Scanned, StoredMessage};
 pub use position::Position;
-pub use record::{InboxKind, InboxRecord, MessageRecord, Record};
+pub use record::{CommandRecord, InboxKind, InboxRecord, MessageRecord, Record};
 pub use recover::{CoreStart, FoundLog, RecoverError, Recovered};
+pub use row::{ChangeRow, Content, Latest, MessageRow, Row, add_range, join};
+pub use state::{
+    ABOVE_READ_MAX, CommandOutbox, ContactState, ConvState, DeviceInfo, DeviceState, Load, Loaded,
+    MemberState, OutboxState, PeerMarks, UserState,
+};
+
+pub use wire::UserId;
 
 /// Writes to the log's device are aligned to this, in bytes.
 pub const BLOCK_BYTES: usize = 4096;

@@ -1,7 +1,8 @@
 //! The per-core log: records in, groups out, as a state machine over a device.
 
 use crate::group::{GroupHeader, HEADER_BYTES, padded};
-use crate::record_codec::{RECORD_OVERHEAD_MAX, decode_first, encode_head};
+use crate::record_codec::{RECORD_OVERHEAD_MAX, encode_head};
+use crate::record_decode::decode_first;
 use crate::recovered::RecoveredTail;
 use crate::{BLOCK_BYTES, CoreStart, IoDone, IoOp, Position, Record};
 use bytes::{Bytes, BytesMut};

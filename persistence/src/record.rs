@@ -1,7 +1,7 @@
 //! Records: what a core's log holds, as values.
 
 use crate::ConvKey;
-use wire::{BodyHash, DeviceId, OutboxId, Seq, UserId};
+use wire::{BodyHash, Change, DeviceId, OutboxId, Seq, UserId};
 
 /// One durable fact. Applying a record twice, or after a newer one, changes nothing: every record
 /// carries absolute numbers.
@@ -27,6 +27,74 @@ pub enum Record<'a> {
         /// The new epoch.
         epoch: u64,
     },
+    /// A user's own read mark.
+    Read {
+        /// Whose.
+        user: UserId,
+        /// Where.
+        conv: ConvKey,
+        /// Everything up to here is read.
+        upto: Seq,
+        /// Number of the inbox entry that says so; 0: there is none.
+        inbox_seq: Seq,
+    },
+    /// How far one of a user's devices has a conversation.
+    Delivered {
+        /// Whose.
+        user: UserId,
+        /// Where.
+        conv: ConvKey,
+        /// Which device.
+        device: DeviceId,
+        /// Everything up to here is on it.
+        upto: Seq,
+    },
+    /// The peer's marks, as the peer's home told them.
+    Receipt {
+        /// Who learns it.
+        user: UserId,
+        /// Where.
+        conv: ConvKey,
+        /// The peer's read mark.
+        read: Seq,
+        /// How far the peer's devices are, farthest first.
+        delivered: Vec<Seq>,
+        /// Number of the inbox entry that says so; 0: there is none.
+        inbox_seq: Seq,
+    },
+    /// A command was taken.
+    Command(CommandRecord<'a>),
+    /// A device attached, or was revoked.
+    Device {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// It may never attach again.
+        revoked: bool,
+        /// When it attached last, Unix microseconds.
+        attached_us: u64,
+        /// As it calls itself.
+        name: &'a str,
+        /// As it says.
+        platform: &'a str,
+        /// Its cursor, as in `Record::Cursor`.
+        acked: Seq,
+    },
+    /// A user was seen.
+    LastSeen {
+        /// Whose.
+        user: UserId,
+        /// Unix microseconds.
+        time_us: u64,
+    },
+    /// The oldest inbox entries went.
+    Trim {
+        /// Whose.
+        user: UserId,
+        /// Everything up to here.
+        upto: Seq,
+    },
     /// Everything before `flushed` is in the backend, and the fan-outs of every message before
     /// `confirmed` are.
     Checkpoint {
@@ -38,12 +106,30 @@ pub enum Record<'a> {
 }
 
 impl Record<'_> {
+    /// Whose record it is, where it is one user's alone.
+    pub fn user(&self) -> Option<UserId> {
+        match *self {
+            Record::Message(_) | Record::Checkpoint { .. } => None,
+            Record::Inbox(ref inbox) => Some(inbox.user),
+            Record::Command(ref command) => Some(command.user),
+            Record::Cursor { user, .. }
+            | Record::Epoch { user, .. }
+            | Record::Read { user, .. }
+            | Record::Delivered { user, .. }
+            | Record::Receipt { user, .. }
+            | Record::Device { user, .. }
+            | Record::LastSeen { user, .. }
+            | Record::Trim { user, .. } => Some(user),
+        }
+    }
+
     /// The record's own time in Unix microseconds, where it has one.
     pub fn time_us(&self) -> Option<u64> {
         match self {
             Record::Message(message) => Some(message.time_us),
             Record::Inbox(inbox) => Some(inbox.time_us),
-            Record::Cursor { .. } | Record::Epoch { .. } | Record::Checkpoint { .. } => None,
+            Record::Command(command) => Some(command.time_us),
+            _ => None,
         }
     }
 }
@@ -73,7 +159,12 @@ pub struct MessageRecord<'a> {
     pub inbox: [Seq; 2],
     /// Which participants' marks this record moves (lower user first): those whose home is here.
     pub marks: [bool; 2],
-    /// The message; empty in a void.
+    /// Which participants, who live here, take it without an entry, and find it hidden in the
+    /// history (lower user first): they blocked the sender.
+    pub hidden: [bool; 2],
+    /// What it does to an earlier message of the same sender. Never in a void.
+    pub change: Option<Change>,
+    /// The message; empty in a void and in a delete.
     pub body: &'a [u8],
 }
 
@@ -110,9 +201,41 @@ pub enum InboxKind<'a> {
         n: Seq,
         /// The number was given up.
         void: bool,
-        /// Hash of the body.
+        /// What it does to an earlier message. Never in a void.
+        change: Option<Change>,
+        /// Content hash of the body.
         hash: BodyHash,
     },
+    /// The peer's edit or delete of an earlier message.
+    PeerChange {
+        /// Of which.
+        change: Change,
+        /// The new text; empty in a delete.
+        body: &'a [u8],
+    },
+    /// The user blocked the peer: no entry, the mark moves, the place is hidden.
+    Hidden,
     /// The peer gave a message up: no entry, the mark moves.
     Nothing,
+}
+
+/// A command at its user's home. With code 0 it is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandRecord<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// The outbox that it came from.
+    pub outbox: OutboxId,
+    /// On the outbox's first command: its device, kept with the outbox.
+    pub new_outbox_of: Option<DeviceId>,
+    /// The command's number; the outbox's `next` is then `n + 1`.
+    pub n: Seq,
+    /// 0: applied; otherwise a refusal code, and nothing but the number changed.
+    pub code: u64,
+    /// Unix microseconds; never goes back within a core's log.
+    pub time_us: u64,
+    /// Number of the inbox entry that says so; 0: there is none.
+    pub inbox_seq: Seq,
+    /// The command's bytes.
+    pub command: &'a [u8],
 }

@@ -1,114 +1,226 @@
-//! Records ⇄ bytes. `FORMAT.md` lists the fields; decoding is total and refuses every encoding
-//! but the one that `encode_head` gives.
+//! Records → bytes. `FORMAT.md` lists the fields; each record has one encoding.
 
-use crate::{ConvKey, InboxKind, InboxRecord, MessageRecord, Record};
-use wire::{BodyHash, DecodeError, DeviceId, OutboxId, Reader, Seq, UserId, put_varint};
+use crate::{CommandRecord, ConvKey, InboxKind, InboxRecord, MessageRecord, Record};
+use wire::{Change, Seq, UserId, put_varint};
 
 /// Most bytes that a record takes over its body, its length prefix included: ten varints of ten
-/// bytes, a tag, a name and a hash of eight bytes each.
+/// bytes, two tags, a name and a hash of eight bytes each. The lists and texts of records that
+/// have no body of a message count as bodies.
 pub const RECORD_OVERHEAD_MAX: usize = 120;
 
 /// Set in the tag of a message; the other bits are its flags.
 pub(crate) const MESSAGE: u8 = 0x80;
 pub(crate) const SENDER_HIGH: u8 = 0x01;
-pub(crate) const VOID: u8 = 0x02;
+pub(crate) const EXTRA: u8 = 0x02;
 pub(crate) const NEW_OUTBOX: u8 = 0x04;
 pub(crate) const MARK: [u8; 2] = [0x08, 0x10];
 pub(crate) const INBOX: [u8; 2] = [0x20, 0x40];
-/// Set in the tag of an inbox record whose user is the conversation's higher one.
+/// Flags of the second byte of a message that has `EXTRA`.
+pub(crate) const VOID: u8 = 0x01;
+pub(crate) const HIDDEN: [u8; 2] = [0x02, 0x04];
+pub(crate) const EDIT: u8 = 0x08;
+pub(crate) const DELETE: u8 = 0x10;
+/// Set in the tag of a record of one participant's who is the conversation's higher user.
 pub(crate) const USER_HIGH: u8 = 0x40;
 pub(crate) const INBOX_PEER: u8 = 0x01;
 pub(crate) const INBOX_OWN: u8 = 0x02;
 pub(crate) const INBOX_OWN_VOID: u8 = 0x03;
 pub(crate) const INBOX_NOTHING: u8 = 0x04;
+pub(crate) const INBOX_HIDDEN: u8 = 0x05;
+pub(crate) const INBOX_PEER_EDIT: u8 = 0x06;
+pub(crate) const INBOX_PEER_DELETE: u8 = 0x07;
+pub(crate) const INBOX_OWN_EDIT: u8 = 0x08;
+pub(crate) const INBOX_OWN_DELETE: u8 = 0x09;
+pub(crate) const READ: u8 = 0x0a;
+pub(crate) const DELIVERED: u8 = 0x0b;
+pub(crate) const RECEIPT: u8 = 0x0c;
 pub(crate) const CURSOR: u8 = 0x10;
 pub(crate) const EPOCH: u8 = 0x11;
 pub(crate) const CHECKPOINT: u8 = 0x12;
+pub(crate) const COMMAND: u8 = 0x13;
+pub(crate) const DEVICE: u8 = 0x14;
+pub(crate) const LAST_SEEN: u8 = 0x15;
+pub(crate) const TRIM: u8 = 0x16;
+/// Set in the tag of a command that is its outbox's first.
+pub(crate) const FIRST_COMMAND: u8 = 0x20;
+/// Set in the tag of a device that is revoked.
+pub(crate) const REVOKED: u8 = 0x20;
 
 /// Appends everything but the length prefix and the body, and returns the body. Times are
 /// written as differences from `floor_us`, which stands in the group's header.
 pub(crate) fn encode_head<'a>(out: &mut Vec<u8>, record: &Record<'a>, floor_us: u64) -> &'a [u8] {
-    match record {
-        Record::Message(message) => encode_message(out, message, floor_us),
-        Record::Inbox(inbox) => encode_inbox(out, inbox, floor_us),
+    match *record {
+        Record::Message(ref message) => return encode_message(out, message, floor_us),
+        Record::Inbox(ref inbox) => return encode_inbox(out, inbox, floor_us),
+        Record::Command(ref command) => return encode_command(out, command, floor_us),
         Record::Cursor { user, device, acked } => {
-            out.push(CURSOR);
-            put_varint(out, user.get());
+            put_user(out, CURSOR, user);
             put_varint(out, u64::from(device.0));
-            put_varint(out, *acked);
-            &[]
+            put_varint(out, acked);
         }
         Record::Epoch { user, epoch } => {
-            out.push(EPOCH);
-            put_varint(out, user.get());
-            put_varint(out, *epoch);
-            &[]
+            put_user(out, EPOCH, user);
+            put_varint(out, epoch);
+        }
+        Record::Read { user, conv, upto, inbox_seq } => {
+            put_member(out, READ, user, conv);
+            put_varint(out, upto);
+            put_varint(out, inbox_seq);
+        }
+        Record::Delivered { user, conv, device, upto } => {
+            put_member(out, DELIVERED, user, conv);
+            put_varint(out, u64::from(device.0));
+            put_varint(out, upto);
+        }
+        Record::Receipt { user, conv, read, ref delivered, inbox_seq } => {
+            assert!(delivered.is_sorted_by(|a, b| a >= b), "farthest first");
+            put_member(out, RECEIPT, user, conv);
+            put_varint(out, read);
+            put_varint(out, inbox_seq);
+            put_varint(out, delivered.len() as u64);
+            delivered.iter().for_each(|&mark| put_varint(out, mark));
+        }
+        Record::Device { user, device, revoked, attached_us, name, platform, acked } => {
+            put_user(out, DEVICE | if revoked { REVOKED } else { 0 }, user);
+            put_varint(out, u64::from(device.0));
+            put_varint(out, acked);
+            put_difference(out, attached_us, floor_us);
+            put_varint(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+            return platform.as_bytes();
+        }
+        Record::LastSeen { user, time_us } => {
+            put_user(out, LAST_SEEN, user);
+            put_difference(out, time_us, floor_us);
+        }
+        Record::Trim { user, upto } => {
+            put_user(out, TRIM, user);
+            put_varint(out, upto);
         }
         Record::Checkpoint { flushed, confirmed } => {
             out.push(CHECKPOINT);
-            put_varint(out, *flushed);
-            put_varint(out, *confirmed);
-            &[]
+            put_varint(out, flushed);
+            put_varint(out, confirmed);
         }
     }
+    &[]
 }
 
 fn encode_message<'a>(out: &mut Vec<u8>, message: &MessageRecord<'a>, floor_us: u64) -> &'a [u8] {
-    assert!(message.void.is_none() || message.body.is_empty(), "a void has no body");
-    let [low, high] = message.conv.participants();
+    let &MessageRecord { conv, conv_seq, void, change, hidden, inbox, body, .. } = message;
+    assert!(void.is_none() || (body.is_empty() && change.is_none()), "a void holds nothing");
+    let [low, high] = conv.participants();
     assert!(message.sender == low || message.sender == high, "the sender takes part");
     let mut tag = MESSAGE;
+    let mut extra = if void.is_some() { VOID } else { 0 };
+    if let Some(change) = change {
+        assert_change(change, conv_seq, body);
+        extra |= if change.delete { DELETE } else { EDIT };
+    }
     tag |= if message.sender == high { SENDER_HIGH } else { 0 };
-    tag |= if message.void.is_some() { VOID } else { 0 };
     tag |= if message.new_outbox_of.is_some() { NEW_OUTBOX } else { 0 };
     for side in 0..2 {
+        assert!(!hidden[side] || inbox[side] == 0, "a hidden place has no entry");
         tag |= if message.marks[side] { MARK[side] } else { 0 };
-        tag |= if message.inbox[side] != 0 { INBOX[side] } else { 0 };
+        tag |= if inbox[side] != 0 { INBOX[side] } else { 0 };
+        extra |= if hidden[side] { HIDDEN[side] } else { 0 };
     }
-    out.push(tag);
-    put_place(out, message.conv, message.conv_seq, message.time_us, floor_us);
+    if extra == 0 {
+        out.push(tag);
+    } else {
+        out.extend([tag | EXTRA, extra]);
+    }
+    put_place(out, conv, conv_seq, message.time_us, floor_us);
     out.extend_from_slice(&message.outbox.0.to_le_bytes());
     put_varint(out, message.n);
-    for inbox_seq in message.inbox.into_iter().filter(|&inbox_seq| inbox_seq != 0) {
-        put_difference(out, inbox_seq, message.conv_seq);
+    if let Some(change) = change {
+        put_difference(out, change.target, conv_seq);
+    }
+    for inbox_seq in inbox.into_iter().filter(|&inbox_seq| inbox_seq != 0) {
+        put_difference(out, inbox_seq, conv_seq);
     }
     if let Some(device) = message.new_outbox_of {
         put_varint(out, u64::from(device.0));
     }
-    if let Some(hash) = message.void {
+    if let Some(hash) = void {
         out.extend_from_slice(&hash.0.to_le_bytes());
     }
-    message.body
+    body
+}
+
+fn assert_change(change: Change, conv_seq: Seq, body: &[u8]) {
+    assert!(change.target != 0 && change.target < conv_seq, "an earlier place is changed");
+    assert!(!change.delete || body.is_empty(), "a delete has no text");
 }
 
 fn encode_inbox<'a>(out: &mut Vec<u8>, inbox: &InboxRecord<'a>, floor_us: u64) -> &'a [u8] {
-    let [low, high] = inbox.conv.participants();
-    assert!(inbox.user == low || inbox.user == high, "the user takes part");
-    let side = if inbox.user == high { USER_HIGH } else { 0 };
-    out.push(match inbox.kind {
-        InboxKind::Peer { .. } => INBOX_PEER | side,
-        InboxKind::Own { void: false, .. } => INBOX_OWN | side,
-        InboxKind::Own { void: true, .. } => INBOX_OWN_VOID | side,
-        InboxKind::Nothing => INBOX_NOTHING | side,
-    });
-    put_place(out, inbox.conv, inbox.conv_seq, inbox.time_us, floor_us);
-    match inbox.kind {
-        InboxKind::Peer { body } => {
-            put_difference(out, inbox.inbox_seq, inbox.conv_seq);
-            body
+    let InboxRecord { user, conv, conv_seq, inbox_seq, ref kind, .. } = *inbox;
+    let (tag, change, body): (u8, Option<Change>, &[u8]) = match *kind {
+        InboxKind::Peer { body } => (INBOX_PEER, None, body),
+        InboxKind::PeerChange { change, body } if change.delete => {
+            (INBOX_PEER_DELETE, Some(change), body)
         }
-        InboxKind::Own { outbox, n, void: _, hash } => {
-            put_difference(out, inbox.inbox_seq, inbox.conv_seq);
-            out.extend_from_slice(&outbox.0.to_le_bytes());
-            put_varint(out, n);
-            out.extend_from_slice(&hash.0.to_le_bytes());
-            &[]
+        InboxKind::PeerChange { change, body } => (INBOX_PEER_EDIT, Some(change), body),
+        InboxKind::Own { void: true, change, .. } => {
+            assert!(change.is_none(), "a void changes nothing");
+            (INBOX_OWN_VOID, None, &[])
         }
-        InboxKind::Nothing => {
-            assert!(inbox.inbox_seq == 0, "nothing has no entry");
-            &[]
+        InboxKind::Own { change: None, .. } => (INBOX_OWN, None, &[]),
+        InboxKind::Own { change: Some(change), .. } => {
+            (if change.delete { INBOX_OWN_DELETE } else { INBOX_OWN_EDIT }, Some(change), &[])
         }
+        InboxKind::Hidden => (INBOX_HIDDEN, None, &[]),
+        InboxKind::Nothing => (INBOX_NOTHING, None, &[]),
+    };
+    out.push(tag | side(user, conv));
+    put_place(out, conv, conv_seq, inbox.time_us, floor_us);
+    if matches!(kind, InboxKind::Hidden | InboxKind::Nothing) {
+        assert!(inbox_seq == 0, "{kind:?} has no entry");
+        return &[];
     }
+    put_difference(out, inbox_seq, conv_seq);
+    if let Some(change) = change {
+        assert_change(change, conv_seq, body);
+        put_difference(out, change.target, conv_seq);
+    }
+    if let InboxKind::Own { outbox, n, hash, .. } = *kind {
+        out.extend_from_slice(&outbox.0.to_le_bytes());
+        put_varint(out, n);
+        out.extend_from_slice(&hash.0.to_le_bytes());
+    }
+    body
+}
+
+fn encode_command<'a>(out: &mut Vec<u8>, record: &CommandRecord<'a>, floor_us: u64) -> &'a [u8] {
+    let first = if record.new_outbox_of.is_some() { FIRST_COMMAND } else { 0 };
+    put_user(out, COMMAND | first, record.user);
+    put_difference(out, record.time_us, floor_us);
+    out.extend_from_slice(&record.outbox.0.to_le_bytes());
+    put_varint(out, record.n);
+    put_varint(out, record.code);
+    put_varint(out, record.inbox_seq);
+    if let Some(device) = record.new_outbox_of {
+        put_varint(out, u64::from(device.0));
+    }
+    record.command
+}
+
+fn put_user(out: &mut Vec<u8>, tag: u8, user: UserId) {
+    out.push(tag);
+    put_varint(out, user.get());
+}
+
+fn put_member(out: &mut Vec<u8>, tag: u8, user: UserId, conv: ConvKey) {
+    out.push(tag | side(user, conv));
+    let [low, high] = conv.participants();
+    put_varint(out, low.get());
+    put_varint(out, high.get());
+}
+
+fn side(user: UserId, conv: ConvKey) -> u8 {
+    let [low, high] = conv.participants();
+    assert!(user == low || user == high, "the user takes part");
+    if user == high { USER_HIGH } else { 0 }
 }
 
 fn put_place(out: &mut Vec<u8>, conv: ConvKey, conv_seq: Seq, time_us: u64, floor_us: u64) {
@@ -123,129 +235,4 @@ fn put_place(out: &mut Vec<u8>, conv: ConvKey, conv_seq: Seq, time_us: u64, floo
 fn put_difference(out: &mut Vec<u8>, value: u64, from: u64) {
     let difference = value.wrapping_sub(from) as i64;
     put_varint(out, ((difference << 1) ^ (difference >> 63)) as u64);
-}
-
-fn difference(r: &mut Reader<'_>, from: u64, field: &'static str) -> Result<u64, DecodeError> {
-    let zigzag = r.varint(field)?;
-    Ok(from.wrapping_add((zigzag >> 1) ^ (zigzag & 1).wrapping_neg()))
-}
-
-/// Decodes the record at the start of `bytes`; also says how many bytes it takes, its length
-/// prefix included.
-pub(crate) fn decode_first(
-    bytes: &[u8],
-    floor_us: u64,
-) -> Result<(Record<'_>, usize), DecodeError> {
-    let mut outer = Reader::new(bytes);
-    let len = outer.varint("record length")?;
-    let payload = outer.take(usize::try_from(len).unwrap_or(usize::MAX), "record")?;
-    Ok((decode(payload, floor_us)?, outer.offset()))
-}
-
-/// Decodes one record, without its length prefix.
-pub(crate) fn decode(payload: &[u8], floor_us: u64) -> Result<Record<'_>, DecodeError> {
-    let mut r = Reader::new(payload);
-    let tag = r.byte("tag")?;
-    if tag & MESSAGE != 0 {
-        return decode_message(r, tag, floor_us);
-    }
-    let record = match tag & !USER_HIGH {
-        INBOX_PEER | INBOX_OWN | INBOX_OWN_VOID | INBOX_NOTHING => {
-            return decode_inbox(r, tag, floor_us);
-        }
-        CURSOR if tag == CURSOR => Record::Cursor {
-            user: user(&mut r, "user")?,
-            device: device(&mut r)?,
-            acked: r.varint("acked")?,
-        },
-        EPOCH if tag == EPOCH => {
-            Record::Epoch { user: user(&mut r, "user")?, epoch: r.varint("epoch")? }
-        }
-        CHECKPOINT if tag == CHECKPOINT => {
-            Record::Checkpoint { flushed: r.varint("flushed")?, confirmed: r.varint("confirmed")? }
-        }
-        _ => return Err(r.error("tag", "is unknown")),
-    };
-    r.end("record")?;
-    Ok(record)
-}
-
-fn decode_message<'a>(
-    mut r: Reader<'a>,
-    tag: u8,
-    floor_us: u64,
-) -> Result<Record<'a>, DecodeError> {
-    let (conv, conv_seq, time_us) = place(&mut r, floor_us)?;
-    let outbox = OutboxId(r.u64_le("outbox")?);
-    let n = r.varint("n")?;
-    let mut inbox = [0; 2];
-    for side in 0..2 {
-        if tag & INBOX[side] != 0 {
-            inbox[side] = difference(&mut r, conv_seq, "inbox_seq")?;
-            if inbox[side] == 0 {
-                return Err(r.error("inbox_seq", "is present and 0"));
-            }
-        }
-    }
-    let new_outbox_of = if tag & NEW_OUTBOX != 0 { Some(device(&mut r)?) } else { None };
-    let void = if tag & VOID != 0 { Some(BodyHash(r.u64_le("hash")?)) } else { None };
-    if void.is_some() {
-        r.end("void")?;
-    }
-    Ok(Record::Message(MessageRecord {
-        conv,
-        conv_seq,
-        time_us,
-        sender: conv.participants()[usize::from(tag & SENDER_HIGH != 0)],
-        outbox,
-        new_outbox_of,
-        n,
-        void,
-        inbox,
-        marks: [tag & MARK[0] != 0, tag & MARK[1] != 0],
-        body: r.rest(),
-    }))
-}
-
-fn decode_inbox<'a>(mut r: Reader<'a>, tag: u8, floor_us: u64) -> Result<Record<'a>, DecodeError> {
-    let (conv, conv_seq, time_us) = place(&mut r, floor_us)?;
-    let kind_tag = tag & !USER_HIGH;
-    let inbox_seq = match kind_tag {
-        INBOX_NOTHING => 0,
-        _ => difference(&mut r, conv_seq, "inbox_seq")?,
-    };
-    let kind = match kind_tag {
-        INBOX_PEER => InboxKind::Peer { body: r.rest() },
-        INBOX_NOTHING => InboxKind::Nothing,
-        _ => InboxKind::Own {
-            outbox: OutboxId(r.u64_le("outbox")?),
-            n: r.varint("n")?,
-            void: kind_tag == INBOX_OWN_VOID,
-            hash: BodyHash(r.u64_le("hash")?),
-        },
-    };
-    r.end("inbox record")?;
-    let user = conv.participants()[usize::from(tag & USER_HIGH != 0)];
-    Ok(Record::Inbox(InboxRecord { user, inbox_seq, conv, conv_seq, time_us, kind }))
-}
-
-fn place(r: &mut Reader<'_>, floor_us: u64) -> Result<(ConvKey, Seq, u64), DecodeError> {
-    let time_us = difference(r, floor_us, "time")?;
-    let low = user(r, "low user")?;
-    let high = user(r, "high user")?;
-    if low >= high {
-        return Err(r.error("high user", "is not above the low user"));
-    }
-    let conv = ConvKey::new(low, high).expect("two different users");
-    Ok((conv, r.varint("conv_seq")?, time_us))
-}
-
-fn user(r: &mut Reader<'_>, field: &'static str) -> Result<UserId, DecodeError> {
-    let number = r.varint(field)?;
-    UserId::new(number).ok_or(r.error(field, "is 0"))
-}
-
-fn device(r: &mut Reader<'_>) -> Result<DeviceId, DecodeError> {
-    let number = r.varint("device")?;
-    u32::try_from(number).map(DeviceId).map_err(|_| r.error("device", "is longer than 32 bits"))
 }

@@ -2,7 +2,7 @@
 
 use crate::group::{Fence, Found, GroupHeader, HEADER_BYTES, VERSION, decode_log_header};
 use crate::group::{encode_log_header, find_group, padded};
-use crate::record_codec::decode_first;
+use crate::record_decode::decode_first;
 use crate::recovered::RecoveredTail;
 use crate::{BLOCK_BYTES, MessageRecord, Record, slot_of};
 use bytes::Bytes;
@@ -193,9 +193,7 @@ pub(crate) fn touches(record: &Record<'_>, mine: impl Fn(UserId) -> bool) -> boo
             let users = conv.participants();
             mine(conv.owner()) || (0..2).any(|side| part(side) && mine(users[side]))
         }
-        Record::Inbox(inbox) => mine(inbox.user),
-        Record::Cursor { user, .. } | Record::Epoch { user, .. } => mine(*user),
-        Record::Checkpoint { .. } => false,
+        other => other.user().is_some_and(mine),
     }
 }
 

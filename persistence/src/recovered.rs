@@ -1,6 +1,6 @@
 //! The records that a core took over from older generations, in front of its new log.
 
-use crate::record_codec::decode_first;
+use crate::record_decode::decode_first;
 use crate::{Position, Record};
 use bytes::Bytes;
 

@@ -1,9 +1,11 @@
 //! Records → rows: what a backend is told about each record, derived from it alone.
 
-use crate::{Batch, Entry, EntryKind, InboxKind, InboxRecord, MessageRecord, MessageRow, Record};
+use crate::row::{ChangeRow, Content, Row, add_range, join};
+use crate::{Batch, CommandRecord, ConvKey, DeviceInfo, Entry, EntryKind, InboxKind, InboxRecord};
+use crate::{MessageRecord, MessageRow, PeerMarks, PlaceAt, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use wire::{Seq, UserId, body_hash};
+use wire::{Change, Seq, UserId, content_hash};
 
 /// What a row is counted with beside its body: about what it takes in memory here.
 const ROW_BYTES: usize = 96;
@@ -14,28 +16,45 @@ impl Batch {
     pub fn add(&mut self, record: &Record<'_>, mine: impl Fn(UserId) -> bool) {
         match record {
             Record::Message(message) => self.add_message(message, mine),
-            Record::Inbox(inbox) if mine(inbox.user) => self.add_inbox(inbox),
-            Record::Cursor { user, device, acked } if mine(*user) => {
-                self.bytes += raise(&mut self.cursors, (*user, *device), *acked);
-            }
-            Record::Epoch { user, epoch } if mine(*user) => {
-                self.bytes += raise(&mut self.epochs, *user, *epoch);
-            }
-            Record::Inbox(_)
-            | Record::Cursor { .. }
-            | Record::Epoch { .. }
-            | Record::Checkpoint { .. } => {}
+            other if other.user().is_some_and(mine) => self.add_of_user(other),
+            _ => {}
         }
     }
 
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// There is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+    /// A record of one user's.
+    fn add_of_user(&mut self, record: &Record<'_>) {
+        match *record {
+            Record::Message(_) | Record::Checkpoint { .. } => unreachable!("of no one user"),
+            Record::Inbox(ref inbox) => self.add_inbox(inbox),
+            Record::Command(ref command) => self.add_command(command),
+            Record::Cursor { user, device, acked } => {
+                self.bytes += put(&mut self.cursors, (user, device), acked);
+            }
+            Record::Epoch { user, epoch } => self.bytes += put(&mut self.epochs, user, epoch),
+            Record::Read { user, conv, upto, inbox_seq } => {
+                self.bytes += put(&mut self.reads, (user, conv), upto);
+                self.add_entry(user, inbox_seq, EntryKind::ReadMark { conv, upto });
+            }
+            Record::Delivered { user, conv, device, upto } => {
+                self.bytes += put(&mut self.delivered, (user, conv, device), upto);
+            }
+            Record::Receipt { user, conv, read, ref delivered, inbox_seq } => {
+                let marks = PeerMarks { read, delivered: delivered.clone() };
+                self.bytes += put(&mut self.receipts, (user, conv), marks);
+                let delivered = delivered.clone();
+                self.add_entry(user, inbox_seq, EntryKind::Receipt { conv, read, delivered });
+            }
+            Record::Device { user, device, revoked, attached_us, name, platform, acked } => {
+                let (name, platform) = (name.to_owned(), platform.to_owned());
+                let info = DeviceInfo { attached_us, name, platform, revoked };
+                self.bytes += put(&mut self.devices, (user, device), info);
+                self.bytes += put(&mut self.cursors, (user, device), acked);
+            }
+            Record::LastSeen { user, time_us } => {
+                self.bytes += put(&mut self.last_seen, user, time_us);
+            }
+            Record::Trim { user, upto } => self.bytes += put(&mut self.trims, user, upto),
+        }
     }
 
     fn add_message(&mut self, message: &MessageRecord<'_>, mine: impl Fn(UserId) -> bool) {
@@ -44,97 +63,131 @@ impl Batch {
         if mine(conv.owner()) {
             needs_row = true;
             let place = (message.conv_seq, message.time_us);
-            self.bytes += raise(&mut self.conversations, conv, place);
+            self.bytes += put(&mut self.conversations, conv, place);
             let outbox = (conv, message.sender, message.outbox);
-            self.bytes += raise(&mut self.outboxes, outbox, message.n + 1);
-            if let Some(device) = message.new_outbox_of {
-                self.outbox_devices.insert(outbox, device);
-                self.bytes += ROW_BYTES;
-            }
+            let next = (message.n + 1, message.new_outbox_of);
+            self.bytes += put(&mut self.outboxes, outbox, next);
         }
         for (side, user) in conv.participants().into_iter().enumerate() {
             if !mine(user) {
                 continue;
             }
             if message.marks[side] {
-                self.bytes += raise(&mut self.marks, (user, conv), message.conv_seq);
+                self.bytes += put(&mut self.taken, (user, conv), message.conv_seq);
+            }
+            if message.hidden[side] {
+                self.hide(user, conv, message.conv_seq, message.conv_seq);
             }
             if message.inbox[side] != 0 {
                 needs_row = true;
-                self.add_entry(user, entry_of(message, user, message.inbox[side]));
+                self.bytes += put(&mut self.last_inbox, (user, conv), message.inbox[side]);
+                self.add_entry(user, message.inbox[side], entry_of(message, user));
             }
         }
         if needs_row {
+            let content = match (message.void, message.change) {
+                (Some(hash), _) => Content::Void(hash),
+                (None, Some(change)) => self.change(conv, message.conv_seq, change, message.body),
+                (None, None) => Content::Body(Bytes::copy_from_slice(message.body)),
+            };
             self.add_row(MessageRow {
                 conv,
                 conv_seq: message.conv_seq,
                 time_us: message.time_us,
                 sender: message.sender,
-                void: message.void,
-                body: Bytes::copy_from_slice(message.body),
+                origin: Some((message.outbox, message.n)),
+                content,
             });
         }
     }
 
     fn add_inbox(&mut self, inbox: &InboxRecord<'_>) {
         let &InboxRecord { user, inbox_seq, conv, conv_seq, time_us, ref kind } = inbox;
-        self.bytes += raise(&mut self.marks, (user, conv), conv_seq);
+        self.bytes += put(&mut self.taken, (user, conv), conv_seq);
+        if *kind == InboxKind::Hidden {
+            self.hide(user, conv, conv_seq, conv_seq);
+        }
         if inbox_seq == 0 {
             return;
         }
-        let kind = match *kind {
+        let at = PlaceAt { conv, conv_seq, time_us };
+        // The owner's core writes a peer's row too; an entry must not wait for it.
+        let (kind, content) = match *kind {
             InboxKind::Peer { body } => {
-                // The owner's core writes the same row; an entry must not wait for it.
-                self.add_row(MessageRow {
-                    conv,
-                    conv_seq,
-                    time_us,
-                    sender: conv.peer_of(user),
-                    void: None,
-                    body: Bytes::copy_from_slice(body),
-                });
-                EntryKind::Peer { body: Bytes::new() }
+                let content = Content::Body(Bytes::copy_from_slice(body));
+                (EntryKind::Peer { at, body: Bytes::new() }, Some(content))
             }
-            InboxKind::Own { outbox, n, void, hash } => EntryKind::Own { outbox, n, void, hash },
-            InboxKind::Nothing => unreachable!("nothing has no entry"),
+            InboxKind::PeerChange { change, body } => {
+                let content = self.change(conv, conv_seq, change, body);
+                (EntryKind::PeerChange { at, change, body: Bytes::new() }, Some(content))
+            }
+            InboxKind::Own { outbox, n, void, change, hash } => {
+                (EntryKind::Own { at, outbox, n, void, change, hash }, None)
+            }
+            InboxKind::Hidden | InboxKind::Nothing => unreachable!("{kind:?} has no entry"),
         };
-        self.add_entry(user, Entry { inbox_seq, conv, conv_seq, time_us, kind });
+        if let Some(content) = content {
+            let sender = conv.peer_of(user);
+            self.add_row(MessageRow { conv, conv_seq, time_us, sender, origin: None, content });
+        }
+        self.bytes += put(&mut self.last_inbox, (user, conv), inbox_seq);
+        self.add_entry(user, inbox_seq, kind);
     }
 
-    fn add_entry(&mut self, user: UserId, entry: Entry) {
-        self.bytes += ROW_BYTES + raise(&mut self.heads, user, entry.inbox_seq);
-        self.entries.push((user, entry));
+    fn add_command(&mut self, record: &CommandRecord<'_>) {
+        let &CommandRecord { user, outbox, n, code, time_us, .. } = record;
+        let next = (n + 1, record.new_outbox_of);
+        self.bytes += put(&mut self.command_outboxes, (user, outbox), next);
+        let command = Bytes::copy_from_slice(record.command);
+        let kind = EntryKind::Commanded { outbox, n, code, time_us, command };
+        self.add_entry(user, record.inbox_seq, kind);
+    }
+
+    /// A change at a place: its row, and what it does to its target's.
+    fn change(&mut self, conv: ConvKey, conv_seq: Seq, change: Change, body: &[u8]) -> Content {
+        let row = ChangeRow { delete: change.delete, conv_seq, body: Bytes::copy_from_slice(body) };
+        self.bytes += put(&mut self.changes, (conv, change.target), row) + body.len();
+        Content::Change(change, content_hash(body, Some(change)))
+    }
+
+    fn hide(&mut self, user: UserId, conv: ConvKey, first: Seq, last: Seq) {
+        add_range(self.hidden.entry((user, conv)).or_default(), first, last);
+        self.bytes += ROW_BYTES;
+    }
+
+    /// Adds an entry, unless its number says that there is none.
+    fn add_entry(&mut self, user: UserId, inbox_seq: Seq, kind: EntryKind) {
+        if inbox_seq != 0 {
+            self.bytes += ROW_BYTES + put(&mut self.heads, user, inbox_seq);
+            self.entries.push((user, Entry { inbox_seq, kind }));
+        }
     }
 
     fn add_row(&mut self, row: MessageRow) {
-        self.bytes += ROW_BYTES + row.body.len();
+        let body = if let Content::Body(body) = &row.content { body.len() } else { 0 };
+        self.bytes += ROW_BYTES + body;
         self.messages.push(row);
     }
 }
 
 /// The entry of a participant whose home is the owner's core.
-fn entry_of(message: &MessageRecord<'_>, user: UserId, inbox_seq: Seq) -> Entry {
-    let kind = if user == message.sender {
-        EntryKind::Own {
-            outbox: message.outbox,
-            n: message.n,
-            void: message.void.is_some(),
-            hash: message.void.unwrap_or_else(|| body_hash(message.body)),
-        }
-    } else {
-        assert!(message.void.is_none(), "a void makes no entry for the peer");
-        EntryKind::Peer { body: Bytes::new() }
-    };
-    let &MessageRecord { conv, conv_seq, time_us, .. } = message;
-    Entry { inbox_seq, conv, conv_seq, time_us, kind }
+fn entry_of(message: &MessageRecord<'_>, user: UserId) -> EntryKind {
+    let &MessageRecord { conv, conv_seq, time_us, outbox, n, void, change, .. } = message;
+    let at = PlaceAt { conv, conv_seq, time_us };
+    if user == message.sender {
+        let hash = void.unwrap_or_else(|| content_hash(message.body, change));
+        return EntryKind::Own { at, outbox, n, void: void.is_some(), change, hash };
+    }
+    assert!(void.is_none(), "a void makes no entry for the peer");
+    match change {
+        Some(change) => EntryKind::PeerChange { at, change, body: Bytes::new() },
+        None => EntryKind::Peer { at, body: Bytes::new() },
+    }
 }
 
-/// Raises a row to a value, never lowers it, and returns the bytes that this added.
-fn raise<K: Ord, V: Ord + Copy>(rows: &mut BTreeMap<K, V>, key: K, value: V) -> usize {
-    let before = rows.len();
-    let row = rows.entry(key).or_insert(value);
-    *row = value.max(*row);
-    (rows.len() - before) * ROW_BYTES
+/// Joins a value into its row, and returns the bytes that this added.
+fn put<K: Ord, V: Row>(rows: &mut BTreeMap<K, V>, key: K, value: V) -> usize {
+    if join(rows, key, value) { ROW_BYTES } else { 0 }
 }
 
 #[cfg(test)]

@@ -43,7 +43,10 @@ fn numbers(records: &[Record<'_>]) -> Vec<u64> {
         Record::Inbox(inbox) => inbox.inbox_seq,
         Record::Cursor { acked, .. } => *acked,
         Record::Epoch { epoch, .. } => *epoch,
+        Record::Read { upto, .. } => *upto,
+        Record::Receipt { read, .. } => *read,
         Record::Checkpoint { .. } => 0,
+        other => panic!("{other:?} is not appended here"),
     };
     records.iter().map(number).collect()
 }

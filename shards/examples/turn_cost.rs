@@ -74,7 +74,7 @@ impl Driver for Memory {
                 let reply = match ask {
                     Ask::Write(_) => Reply::Written,
                     Ask::Load(load) => Reply::Loaded(persistence::Loaded::empty(&load)),
-                    Ask::Scan(scan) => panic!("everything is in memory: {scan:?}"),
+                    other => panic!("everything is in memory: {other:?}"),
                 };
                 self.done.push_back(Event::Answered(Answer { id, reply: Ok(reply) }));
             }

@@ -1,5 +1,6 @@
 //! A conversation at its owner: the next place, the outboxes' next numbers, the fan-outs owed.
 
+use crate::recent::Recent;
 use crate::table::Entity;
 use persistence::{ConvState, MessageRecord, OutboxState, Position};
 use std::collections::VecDeque;
@@ -8,9 +9,9 @@ use wire::{DeviceId, OutboxId, Seq, UserId};
 
 /// A conversation in memory.
 pub(crate) struct Conversation {
-    /// Newest place given out.
-    pub head: Seq,
-    /// Its time, Unix microseconds.
+    /// The newest place given out, and log positions of the newest messages.
+    pub recent: Recent,
+    /// Time of the newest message, Unix microseconds.
     pub time_us: u64,
     pub outboxes: Vec<OutboxState>,
     /// End of the newest record about it.
@@ -53,7 +54,7 @@ impl Conversation {
             state.outboxes.iter_mut().for_each(|o| o.next = (o.next - 1).max(1));
         }
         Conversation {
-            head: state.head,
+            recent: Recent::new(state.head),
             time_us: state.time_us,
             outboxes: state.outboxes,
             dirty_until: Position(0),
@@ -92,13 +93,16 @@ impl Conversation {
         }
     }
 
-    /// A message got its place.
+    /// A message got its place, in the record at `at`.
+    pub fn take(&mut self, record: &MessageRecord<'_>, at: Position, end: Position) {
+        self.recent.push(record.conv_seq, at);
+        self.apply(record, end);
+    }
+
+    /// What a record says beside its place, which may be known already.
     pub fn apply(&mut self, record: &MessageRecord<'_>, end: Position) {
         self.dirty_until = end;
-        if record.conv_seq > self.head {
-            self.head = record.conv_seq;
-            self.time_us = record.time_us;
-        }
+        self.time_us = self.time_us.max(record.time_us);
         let of_record = |o: &&mut OutboxState| o.user == record.sender && o.outbox == record.outbox;
         let next = record.n + u64::from(record.void.is_none() || !active(Bug::VoidKeepsNext));
         match (self.outboxes.iter_mut().find(of_record), record.new_outbox_of) {
@@ -123,17 +127,5 @@ impl Conversation {
 impl Entity for Conversation {
     fn clean(&self, flushed: Position) -> bool {
         self.dirty_until <= flushed && self.owed.is_empty() && !self.queued
-    }
-}
-
-/// The newest place of a conversation that a participant's home took.
-pub(crate) struct Mark {
-    pub seq: Seq,
-    pub dirty_until: Position,
-}
-
-impl Entity for Mark {
-    fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed
     }
 }

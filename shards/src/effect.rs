@@ -1,7 +1,7 @@
 //! What a core asks of its driver.
 
 use crate::{Adoption, AskId, ConnId, CoreIndex, Relay};
-use persistence::{Batch, IoOp, Load, Scan};
+use persistence::{Batch, IoOp, Load, Page, Scan};
 use std::sync::Arc;
 
 /// A request. The driver can always take it: every bound is a limit that the core counts itself
@@ -60,6 +60,8 @@ pub enum Ask {
     Load(Load),
     /// Read a range of an inbox.
     Scan(Scan),
+    /// Read a page of a list.
+    Page(Page),
     /// Write a batch; one at a time per core. On an error the core asks again.
     Write(Arc<Batch>),
 }

@@ -1,7 +1,7 @@
 //! What can happen to a core.
 
 use crate::{CoreIndex, Relay};
-use persistence::{BackendError, IoDone, Loaded, Scanned};
+use persistence::{BackendError, IoDone, Loaded, Paged, Scanned};
 use wire::{DeviceId, UserId};
 
 /// A connection of one core: an index that is used again, and a generation that is not.
@@ -118,6 +118,8 @@ pub enum Reply {
     Loaded(Loaded),
     /// To `Ask::Scan`.
     Scanned(Scanned),
+    /// To `Ask::Page`.
+    Paged(Paged),
     /// To `Ask::Write`: durable.
     Written,
 }

@@ -70,7 +70,7 @@ impl Shard {
     }
 
     /// Sends a request, which costs a credit.
-    fn request(&mut self, to: CoreIndex, relay: Relay) {
+    pub(crate) fn request(&mut self, to: CoreIndex, relay: Relay) {
         let lane = &mut self.lanes[to as usize];
         lane.credits = lane.credits.checked_sub(1).expect("checked by the caller");
         if to == self.place.me {

@@ -201,7 +201,7 @@ impl Shard {
 
     /// Room in blocks that others need more; always less than what is left of a segment when the
     /// log asks for the next one, or nothing would move any more.
-    fn reserve(&self, blocks: u64) -> u64 {
+    pub(crate) fn reserve(&self, blocks: u64) -> u64 {
         (blocks * BLOCK_BYTES as u64).min(u64::from(self.config.limits.segment_bytes) / 4)
     }
 

@@ -16,6 +16,10 @@ pub(crate) enum Gated {
     Append { at: Position, from: CoreIndex },
     /// Confirms a fan-out that was taken earlier.
     Confirm { from: CoreIndex, user: UserId, conv: ConvKey, upto: Seq },
+    /// The command at this position: show its entry, and what it changes.
+    Command { at: Position },
+    /// Encoded frames that rest on what they tell.
+    Frames { conn: ConnId, frames: Vec<u8> },
     /// WELCOME rests on the inbox head and on the device's record.
     Welcome(ConnId),
 }

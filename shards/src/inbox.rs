@@ -9,10 +9,10 @@ use persistence::{InboxKind, InboxRecord, Position, Record};
 use wire::planted::{Bug, active};
 
 impl Shard {
-    /// A fan-out, with its user and mark loaded.
+    /// A fan-out, with its user and member loaded.
     pub(crate) fn append(&mut self, from: CoreIndex, append: &InboxAppend) {
         let (user, conv) = (append.user, append.conv);
-        let mark = self.marks.ready((user, conv)).seq;
+        let mark = self.members.ready((user, conv)).taken;
         if append.conv_seq <= mark {
             let gated = Gated::Confirm { from, user, conv, upto: mark };
             return self.gate.hold(self.log.end(), gated);
@@ -23,10 +23,12 @@ impl Shard {
         let (kind, has_entry) = match &append.entry {
             FanOut::Peer(body) => (InboxKind::Peer { body }, true),
             FanOut::Own { outbox, n, void, hash } => {
-                (InboxKind::Own { outbox: *outbox, n: *n, void: *void, hash: *hash }, true)
+                let (outbox, n, void, change, hash) = (*outbox, *n, *void, None, *hash);
+                (InboxKind::Own { outbox, n, void, change, hash }, true)
             }
             FanOut::Nothing => (InboxKind::Nothing, false),
         };
+        let is_peer = matches!(append.entry, FanOut::Peer(_));
         let body = if let FanOut::Peer(body) = &append.entry { body.len() as u64 } else { 0 };
         // The reserve is for this: sends stop long before (R5).
         if self.log.room_bytes() < body + 512 {
@@ -43,8 +45,8 @@ impl Shard {
         });
         let at = self.append_record(&record);
         let end = self.log.end();
-        let mark = self.marks.ready((user, conv));
-        (mark.seq, mark.dirty_until) = (append.conv_seq, end);
+        let member = self.members.ready((user, conv));
+        member.take(append.conv_seq, inbox_seq, !is_peer, end);
         if has_entry {
             self.users.ready(user).push(inbox_seq, at, end);
         }

@@ -5,8 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod circle;
+mod command;
+mod contacts;
 mod conversation;
 mod core;
+mod devices;
 mod driver;
 mod effect;
 mod event;
@@ -17,7 +21,10 @@ mod inbox;
 mod lane;
 mod limits;
 mod loads;
+mod member;
 mod place;
+mod presence;
+mod recent;
 mod recovered;
 mod relay;
 mod sequence;
@@ -27,7 +34,9 @@ mod stats;
 mod table;
 pub mod token;
 mod turn;
+mod typing;
 mod user;
+mod watch;
 mod wheel;
 mod work;
 
@@ -36,6 +45,7 @@ pub use driver::{Driver, Handle, Now};
 pub use effect::{Ask, Effect};
 pub use event::{Adoption, Answer, AskId, Claims, ConnId, Event, Reply, Taken};
 pub use limits::Limits;
+pub use presence::{PresenceBatch, WatchChange};
 pub use relay::{Content, CoreIndex, FanOut, InboxAppend, Outcome, Relay, SendAnswer, SendRequest};
 pub use stats::Stats;
 pub use turn::turn;

@@ -23,8 +23,8 @@ pub struct Limits {
     pub users_max: u32,
     /// Conversations in memory at one core.
     pub conversations_max: u32,
-    /// Marks in memory at one core.
-    pub marks_max: u32,
+    /// Members (user and conversation) in memory at one core.
+    pub members_max: u32,
     /// Known devices of one user.
     pub devices_max: u32,
     /// Outboxes of one device in one conversation.
@@ -35,6 +35,10 @@ pub struct Limits {
     pub lane_credits: u32,
     /// Loads and scans under way from one core.
     pub asks_max: u32,
+    /// Scans under way from one core; further ones take turns.
+    pub scans_max: u32,
+    /// Sessions of one core that may read a scan ahead of their credit.
+    pub read_ahead_max: u32,
     /// Entries that one scan asks for.
     pub scan_entries: u32,
     /// Bytes that one scan asks for.
@@ -65,6 +69,38 @@ pub struct Limits {
     pub cursor_ms: u64,
     /// What is told to a client whose send meets a full limit, in ms.
     pub retry_after_ms: u64,
+    /// Circles (contacts, blocks, watchers of a user) in memory at one core.
+    pub circles_max: u32,
+    /// Contacts and blocked users of one user.
+    pub contacts_max: u32,
+    /// Users whom one session may watch.
+    pub watch_max: u32,
+    /// Watched users of all sessions of a core, and watchers of all its users.
+    pub watches_max: u32,
+    /// WATCHes that one session may send at once …
+    pub watch_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub watch_ms: u64,
+    /// A user is online this long after the last session left the foreground, in ms.
+    pub presence_grace_ms: u64,
+    /// Presence of a user, and frames about it to one session: at most one in this many ms.
+    pub presence_window_ms: u64,
+    /// When users were last seen is logged this often, in ms.
+    pub last_seen_ms: u64,
+    /// One TYPING of a session and conversation in this many ms is passed on.
+    pub typing_ms: u64,
+    /// Requests of one session that wait for the store before its input pauses.
+    pub requests_max: u32,
+    /// Ranges of places that one user may hide in one conversation.
+    pub hidden_ranges_max: u32,
+    /// Commands that one user may give at once …
+    pub command_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub command_ms: u64,
+    /// Times that one user's devices may attach at once …
+    pub attach_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub attach_ms: u64,
     /// Events taken from the kernel in one turn.
     pub events_per_turn: u32,
     /// Effects given to the driver in one turn.
@@ -84,12 +120,14 @@ impl Default for Limits {
             output_bytes_max: 64 * 1024,
             users_max: 40_000,
             conversations_max: 40_000,
-            marks_max: 80_000,
+            members_max: 80_000,
             devices_max: 16,
             outboxes_max: 64,
             waiting_max: 8_192,
             lane_credits: 8_192,
             asks_max: 256,
+            scans_max: 8,
+            read_ahead_max: 64,
             scan_entries: 512,
             scan_bytes: 128 * 1024,
             new_conversations_burst: 1_000,
@@ -105,6 +143,22 @@ impl Default for Limits {
             flush_ms: 1_000,
             cursor_ms: 1_000,
             retry_after_ms: 500,
+            circles_max: 100_000,
+            contacts_max: 2_000,
+            watch_max: 200,
+            watches_max: 2_000_000,
+            watch_burst: 20,
+            watch_ms: 1_000,
+            presence_grace_ms: 3_000,
+            presence_window_ms: 200,
+            last_seen_ms: 7_000,
+            typing_ms: 3_000,
+            requests_max: 8,
+            hidden_ranges_max: 1_000,
+            command_burst: 1_000,
+            command_ms: 20,
+            attach_burst: 100,
+            attach_ms: 1_000,
             events_per_turn: 1_024,
             effects_per_turn: 1_024,
         }
@@ -125,12 +179,14 @@ impl Limits {
             output_bytes_max: 1_024,
             users_max: 6,
             conversations_max: 4,
-            marks_max: 6,
+            members_max: 8,
             devices_max: 4,
             outboxes_max: 8,
             waiting_max: 8,
             lane_credits: 2,
             asks_max: 4,
+            scans_max: 2,
+            read_ahead_max: 2,
             scan_entries: 2,
             scan_bytes: 256,
             new_conversations_burst: 4,
@@ -146,6 +202,22 @@ impl Limits {
             flush_ms: 20,
             cursor_ms: 20,
             retry_after_ms: 20,
+            circles_max: 6,
+            contacts_max: 4,
+            watch_max: 4,
+            watches_max: 12,
+            watch_burst: 4,
+            watch_ms: 20,
+            presence_grace_ms: 60,
+            presence_window_ms: 20,
+            last_seen_ms: 50,
+            typing_ms: 30,
+            requests_max: 2,
+            hidden_ranges_max: 4,
+            command_burst: 16,
+            command_ms: 5,
+            attach_burst: 16,
+            attach_ms: 5,
             events_per_turn: 8,
             effects_per_turn: 8,
         }

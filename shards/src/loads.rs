@@ -1,12 +1,15 @@
 //! Requests to the backend: which are under way, and whose answers still count (R10).
 
-use crate::conversation::{Conversation, Mark};
+use crate::circle::Circle;
+use crate::contacts::Listing;
+use crate::conversation::Conversation;
+use crate::member::Member;
 use crate::shard::Shard;
 use crate::table::{Map, Presence};
-use crate::user::{Bucket, User};
+use crate::user::User;
 use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
-use persistence::{Load, Loaded, Position};
+use persistence::{Load, Loaded, Page, Paged};
 use std::collections::VecDeque;
 use wire::planted::{Bug, active};
 
@@ -18,6 +21,7 @@ const ASK_DEADLINE_US: u64 = 2_000_000;
 pub(crate) enum Pending {
     Load(Need),
     Scan(ConnId),
+    Contacts(Listing),
 }
 
 /// Requests under way and requests that wait for room.
@@ -76,18 +80,22 @@ impl Shard {
             (None, _) => self.stats.answers_dropped += 1,
             (Some(Pending::Load(need)), _)
                 if active(Bug::OldLoadAccepted) && self.presence(need) != Presence::Loading => {}
-            (Some(Pending::Load(need)), Ok(Reply::Loaded(loaded))) => {
+            (Some(Pending::Load(need)), Ok(reply @ (Reply::Loaded(_) | Reply::Paged(_)))) => {
                 // Asked before the recovered records were in the store, answered after they left
                 // memory: nobody knows which of them it has seen.
                 if answer.id.0 < self.recovered.stale_before {
                     self.begin_ask(need)
                 } else {
-                    self.install(need, loaded)
+                    self.install(need, reply)
                 }
             }
             (Some(Pending::Load(need)), _) => self.load_failed(need),
             (Some(Pending::Scan(conn)), Ok(Reply::Scanned(scanned))) => self.scanned(conn, scanned),
             (Some(Pending::Scan(conn)), _) => self.scan_failed(conn),
+            (Some(Pending::Contacts(listing)), Ok(Reply::Paged(Paged::Contacts(rows)))) => {
+                self.contacts_read(listing, Some(rows));
+            }
+            (Some(Pending::Contacts(listing)), _) => self.contacts_read(listing, None),
         }
     }
 
@@ -106,6 +114,7 @@ impl Shard {
             match given_up {
                 Some(Pending::Load(need)) => self.load_failed(need),
                 Some(Pending::Scan(conn)) => self.scan_failed(conn),
+                Some(Pending::Contacts(listing)) => self.contacts_read(listing, None),
                 None => {}
             }
         }
@@ -120,7 +129,8 @@ impl Shard {
         match need {
             Need::User(user) => self.users.park(user, work),
             Need::Conv(conv) => self.convs.park(conv, work),
-            Need::Mark(user, conv) => self.marks.park((user, conv), work),
+            Need::Member(user, conv) => self.members.park((user, conv), work),
+            Need::Circle(user) => self.circles.park(user, work),
         }
         Ok(())
     }
@@ -129,7 +139,8 @@ impl Shard {
         match need {
             Need::User(user) => self.users.presence(user),
             Need::Conv(conv) => self.convs.presence(conv),
-            Need::Mark(user, conv) => self.marks.presence((user, conv)),
+            Need::Member(user, conv) => self.members.presence((user, conv)),
+            Need::Circle(user) => self.circles.presence(user),
         }
     }
 
@@ -142,7 +153,8 @@ impl Shard {
         let room = match need {
             Need::User(user) => self.users.begin_load(user, flushed),
             Need::Conv(conv) => self.convs.begin_load(conv, flushed),
-            Need::Mark(user, conv) => self.marks.begin_load((user, conv), flushed),
+            Need::Member(user, conv) => self.members.begin_load((user, conv), flushed),
+            Need::Circle(user) => self.circles.begin_load(user, flushed),
         };
         if room {
             self.begin_ask(need);
@@ -151,32 +163,38 @@ impl Shard {
     }
 
     fn begin_ask(&mut self, need: Need) {
-        let load = match need {
-            Need::User(user) => Load::User(user),
-            Need::Conv(conv) => Load::Conversation(conv),
-            Need::Mark(user, conv) => Load::Mark(user, conv),
+        let ask = match need {
+            Need::User(user) => Ask::Load(Load::User(user)),
+            Need::Conv(conv) => Ask::Load(Load::Conversation(conv)),
+            Need::Member(user, conv) => Ask::Load(Load::Member(user, conv)),
+            // All of them: commands keep to the cap.
+            Need::Circle(user) => Ask::Page(Page::Contacts { user, after: 0, limit: u32::MAX }),
         };
-        self.ask(Ask::Load(load), Pending::Load(need));
+        self.ask(ask, Pending::Load(need));
     }
 
     /// What the store has, and what the recovered records add to it.
-    fn install(&mut self, need: Need, loaded: Loaded) {
-        let waiting = match (need, loaded) {
-            (Need::User(id), Loaded::User(state)) => {
-                let burst = self.config.limits.new_conversations_burst;
-                let mut user = User::new(state, Bucket::full(burst, self.now.mono_us));
+    fn install(&mut self, need: Need, reply: Reply) {
+        let waiting = match (need, reply) {
+            (Need::User(id), Reply::Loaded(Loaded::User(state))) => {
+                let mut user = User::new(*state, &self.config.limits, self.now.mono_us);
                 self.recovered.apply_user(&self.log, id, &mut user);
                 self.users.loaded(id, user)
             }
-            (Need::Conv(id), Loaded::Conversation(state)) => {
+            (Need::Conv(id), Reply::Loaded(Loaded::Conversation(state))) => {
                 let mut conv = Conversation::new(state);
                 self.recovered.apply_conv(&self.log, &self.owed, id, &mut conv);
                 self.convs.loaded(id, conv)
             }
-            (Need::Mark(user, conv), Loaded::Mark(seq)) => {
-                let mut mark = Mark { seq, dirty_until: Position(0) };
-                self.recovered.apply_mark(&self.log, (user, conv), &mut mark);
-                self.marks.loaded((user, conv), mark)
+            (Need::Member(user, conv), Reply::Loaded(Loaded::Member(state))) => {
+                let mut member = Member::new(*state);
+                self.recovered.apply_member(&self.log, (user, conv), &mut member);
+                self.members.loaded((user, conv), member)
+            }
+            (Need::Circle(user), Reply::Paged(Paged::Contacts(rows))) => {
+                let mut circle = Circle::new(&rows);
+                self.recovered.apply_circle(&self.log, user, &mut circle);
+                self.circles.loaded(user, circle)
             }
             (need, loaded) => panic!("asked for {need:?}, got {loaded:?}"),
         };
@@ -187,7 +205,8 @@ impl Shard {
         let waiting = match need {
             Need::User(user) => self.users.load_failed(user),
             Need::Conv(conv) => self.convs.load_failed(conv),
-            Need::Mark(user, conv) => self.marks.load_failed((user, conv)),
+            Need::Member(user, conv) => self.members.load_failed((user, conv)),
+            Need::Circle(user) => self.circles.load_failed(user),
         };
         self.stats.loads_failed += 1;
         for work in waiting {
@@ -203,13 +222,5 @@ impl Shard {
             self.unparked(&work);
             self.work(work);
         }
-    }
-
-    fn scan_failed(&mut self, conn: ConnId) {
-        self.stats.loads_failed += 1;
-        let Some(attached) = self.sessions.get(conn).and_then(|s| s.attached()) else { return };
-        attached.scan = None;
-        // The device keeps its place; it comes back and reads on from there.
-        self.close(conn, wire::CloseCode::Overloaded, "the store does not answer");
     }
 }

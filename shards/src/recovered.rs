@@ -2,20 +2,25 @@
 //! the backend has all of it.
 
 use crate::AskId;
-use crate::conversation::{Conversation, Mark, Owed};
+use crate::circle::Circle;
+use crate::command::{conv_of, is_about_contacts};
+use crate::conversation::{Conversation, Owed};
+use crate::member::Member;
 use crate::place::Place;
 use crate::table::{Map, Set};
-use crate::user::{Device, User};
-use persistence::{ConvKey, Log, Position, Record};
+use crate::user::User;
+use persistence::{CommandRecord, ConvKey, Log, Position, Record};
 use std::collections::{BTreeSet, VecDeque};
-use wire::{DeviceId, Seq, UserId};
+use wire::{Command, DeviceId, Seq, UserId};
 
 /// Recovered records by entity.
 #[derive(Default)]
 pub(crate) struct Recovered {
     users: Map<UserId, OfUser>,
     convs: Map<ConvKey, Vec<Position>>,
-    marks: Map<(UserId, ConvKey), Seq>,
+    members: Map<(UserId, ConvKey), Vec<Position>>,
+    /// Commands about contacts.
+    circles: Map<UserId, Vec<Position>>,
     /// Conversations with fan-outs to send again, not loaded so far.
     owing: Set<ConvKey>,
     pub queue: VecDeque<ConvKey>,
@@ -28,6 +33,9 @@ struct OfUser {
     entries: Vec<(Seq, Position)>,
     cursors: Vec<(DeviceId, Seq)>,
     epoch: u64,
+    commands: Vec<Position>,
+    devices: Vec<Position>,
+    last_seen_us: u64,
 }
 
 impl Recovered {
@@ -64,8 +72,8 @@ impl Recovered {
                     if m.inbox[index] != 0 {
                         self.of_user(user).entries.push((m.inbox[index], at));
                     }
-                    if m.marks[index] {
-                        self.mark((user, m.conv), m.conv_seq);
+                    if m.marks[index] || user == m.conv.owner() {
+                        self.of_member((user, m.conv)).push(at);
                     }
                 }
                 if place.is_home(m.conv.owner()) {
@@ -80,10 +88,20 @@ impl Recovered {
                 if i.inbox_seq != 0 {
                     self.of_user(i.user).entries.push((i.inbox_seq, at));
                 }
-                self.mark((i.user, i.conv), i.conv_seq);
+                self.of_member((i.user, i.conv)).push(at);
             }
             Record::Cursor { user, device, acked } if place.is_home(*user) => {
                 self.of_user(*user).cursors.push((*device, *acked));
+            }
+            Record::Device { user, .. } if place.is_home(*user) => {
+                self.of_user(*user).devices.push(at);
+            }
+            Record::LastSeen { user, time_us } if place.is_home(*user) => {
+                let of_user = self.of_user(*user);
+                of_user.last_seen_us = of_user.last_seen_us.max(*time_us);
+            }
+            Record::Command(command) if place.is_home(command.user) => {
+                self.index_command(at, command);
             }
             Record::Epoch { user, epoch } if place.is_home(*user) => {
                 let of_user = self.of_user(*user);
@@ -93,13 +111,29 @@ impl Recovered {
         }
     }
 
+    fn index_command(&mut self, at: Position, record: &CommandRecord<'_>) {
+        let user = record.user;
+        let of_user = self.of_user(user);
+        of_user.commands.push(at);
+        of_user.entries.push((record.inbox_seq, at));
+        let Ok(command) = Command::decode(record.command) else { return };
+        if record.code != 0 {
+            return;
+        }
+        if let Some(conv) = conv_of(user, &command) {
+            self.of_member((user, conv)).push(at);
+        }
+        if is_about_contacts(&command) {
+            self.circles.entry(user).or_default().push(at);
+        }
+    }
+
     fn of_user(&mut self, user: UserId) -> &mut OfUser {
         self.users.entry(user).or_default()
     }
 
-    fn mark(&mut self, key: (UserId, ConvKey), seq: Seq) {
-        let mark = self.marks.entry(key).or_default();
-        *mark = (*mark).max(seq);
+    fn of_member(&mut self, key: (UserId, ConvKey)) -> &mut Vec<Position> {
+        self.members.entry(key).or_default()
     }
 
     /// Adds to a user what the store may not have.
@@ -108,11 +142,20 @@ impl Recovered {
         user.recover(of_user.entries.iter().copied());
         user.epoch = user.epoch.max(of_user.epoch);
         for &(id, acked) in &of_user.cursors {
-            match user.device_mut(id) {
-                Some(device) => device.acked = device.acked.max(acked),
-                None => user.devices.push(Device { id, acked, logged: acked, session: None }),
-            }
+            let device = user.device_or_new(id);
+            device.acked = device.acked.max(acked);
         }
+        for &at in &of_user.devices {
+            user.apply_device(&log.read(at));
+        }
+        for &at in &of_user.commands {
+            let Record::Command(record) = log.read(at) else {
+                unreachable!("a command stands there")
+            };
+            user.apply_command(&record);
+        }
+        let seen_us = user.standing.last_seen_us.max(of_user.last_seen_us);
+        (user.standing.last_seen_us, user.seen_us) = (seen_us, seen_us);
         user.devices.iter_mut().for_each(|device| device.logged = device.acked);
         user.dirty_until = log.base();
     }
@@ -126,10 +169,14 @@ impl Recovered {
         key: ConvKey,
         conv: &mut Conversation,
     ) {
-        for &at in self.convs.get(&key).into_iter().flatten() {
-            let Record::Message(record) = log.read(at) else {
-                unreachable!("a message stands there")
-            };
+        let message = |at| match log.read(at) {
+            Record::Message(record) => record,
+            _ => unreachable!("a message stands there"),
+        };
+        let positions = self.convs.get(&key).into_iter().flatten();
+        conv.recent.recover(positions.clone().map(|&at| (message(at).conv_seq, at)));
+        for &at in positions {
+            let record = message(at);
             conv.apply(&record, log.base());
             if owed.contains(&at) {
                 let seq = record.conv_seq;
@@ -138,11 +185,21 @@ impl Recovered {
         }
     }
 
-    /// Adds to a mark what the store may not have.
-    pub fn apply_mark(&self, log: &Log, key: (UserId, ConvKey), mark: &mut Mark) {
-        if let Some(&seq) = self.marks.get(&key) {
-            mark.seq = mark.seq.max(seq);
-            mark.dirty_until = log.base();
+    /// Adds to a member what the store may not have.
+    pub fn apply_member(&self, log: &Log, key: (UserId, ConvKey), member: &mut Member) {
+        for &at in self.members.get(&key).into_iter().flatten() {
+            member.apply(key.0, &log.read(at), log.base());
+        }
+    }
+
+    /// Adds to a circle what the store may not have.
+    pub fn apply_circle(&self, log: &Log, id: UserId, circle: &mut Circle) {
+        for &at in self.circles.get(&id).into_iter().flatten() {
+            let Record::Command(record) = log.read(at) else {
+                unreachable!("a command stands there")
+            };
+            let command = Command::decode(record.command).expect("decoded when it was read");
+            circle.apply_command(&command, log.base());
         }
     }
 
@@ -156,7 +213,10 @@ impl Recovered {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.convs.is_empty() && self.marks.is_empty()
+        self.users.is_empty()
+            && self.convs.is_empty()
+            && self.members.is_empty()
+            && self.circles.is_empty()
     }
 
     /// The store has everything, for loads from `next` on.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use persistence::ConvKey;
 use wire::{BodyHash, DeviceId, OutboxId, RefusalCode, Seq, UserId};
 
-use crate::ConnId;
+use crate::{ConnId, PresenceBatch, WatchChange};
 
 /// Index of a core, below the number of cores.
 pub type CoreIndex = u16;
@@ -46,6 +46,19 @@ pub enum Relay {
     },
     /// Reply to a hand-off.
     HandoffTaken,
+    /// Request, home of watchers → home of targets: who watches whom.
+    Watch(Box<Vec<WatchChange>>),
+    /// Request, home of targets → home of watchers: states.
+    Presence(Box<PresenceBatch>),
+    /// Request, home of the writer → home of the reader: show it now or never.
+    Typing {
+        /// Who writes.
+        writer: UserId,
+        /// To whom.
+        reader: UserId,
+    },
+    /// Reply to `Watch`, `Presence` and `Typing`.
+    Noted,
 }
 
 // A lane of 64-byte entries stays one cache line each; bodies travel by pointer.

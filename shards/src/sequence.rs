@@ -13,6 +13,8 @@ use wire::{CloseCode, RefusalCode, Seq, UserId};
 
 /// Bytes of a record beside its body, at most, with the padding of a group of its own.
 const RECORD_OVERHEAD: u64 = 256;
+/// Entities that one piece of work needs, at most.
+const NEEDS_MAX: usize = 5;
 
 impl SendAnswer {
     /// The answer to a request.
@@ -60,36 +62,48 @@ impl Shard {
         }
     }
 
-    fn needs(&mut self, work: &Work) -> [Option<Need>; 4] {
+    fn needs(&mut self, work: &Work) -> [Option<Need>; NEEDS_MAX] {
         match work {
             Work::Submit(request) if self.place.owner(request.conv) == self.place.me => {
                 self.sequence_needs(request.conv)
             }
-            // The sender is not the owner, whose home is elsewhere: the mark says whether the
+            // The sender is not the owner, whose home is elsewhere: the member says whether the
             // conversation is new.
-            Work::Submit(r) => [Some(Need::Mark(r.sender, r.conv)), None, None, None],
+            Work::Submit(r) => [Some(Need::Member(r.sender, r.conv)), None, None, None, None],
             Work::Sequence { request, .. } => self.sequence_needs(request.conv),
             Work::Append { append, .. } => {
-                let mark = Need::Mark(append.user, append.conv);
-                [Some(mark), Some(Need::User(append.user)), None, None]
+                let member = Need::Member(append.user, append.conv);
+                [Some(member), Some(Need::User(append.user)), None, None, None]
             }
             Work::Attach(conn) => {
                 let user = self.attaching_user(*conn);
-                [user.map(Need::User), None, None, None]
+                [user.map(Need::User), None, None, None, None]
             }
-            Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None],
+            Work::Recover(conv) => [Some(Need::Conv(*conv)), None, None, None, None],
+            Work::Watch(user) => {
+                [Some(Need::User(*user)), Some(Need::Circle(*user)), None, None, None]
+            }
+            Work::Command(request) => {
+                let [user, member, circle] = Shard::command_needs(request);
+                [user, member, circle, None, None]
+            }
+            Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None, None],
+            Work::Typing { from, writer, reader } => {
+                [Some(Shard::typing_need(*from, *writer, *reader)), None, None, None, None]
+            }
         }
     }
 
     /// The owner's own user is always here; the guest may be.
-    fn sequence_needs(&self, conv: ConvKey) -> [Option<Need>; 4] {
+    fn sequence_needs(&self, conv: ConvKey) -> [Option<Need>; NEEDS_MAX] {
         let owner = conv.owner();
         let guest = conv.peer_of(owner);
         let here = self.place.is_home(guest);
         [
             Some(Need::Conv(conv)),
             Some(Need::User(owner)),
-            here.then_some(Need::Mark(guest, conv)),
+            Some(Need::Member(owner, conv)),
+            here.then_some(Need::Member(guest, conv)),
             here.then_some(Need::User(guest)),
         ]
     }
@@ -101,6 +115,10 @@ impl Shard {
             Work::Append { from, append } => self.append(from, &append),
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
+            Work::Watch(user) => self.begin_watch(user),
+            Work::Command(request) => self.take_command(&request),
+            Work::Contacts(listing) => self.list_contacts(listing),
+            Work::Typing { from, writer, reader } => self.pass_typing(from, writer, reader),
         }
     }
 
@@ -122,6 +140,10 @@ impl Shard {
                 self.close(conn, CloseCode::Overloaded, "the store does not answer");
             }
             Work::Recover(conv) => self.retry_later(conv),
+            Work::Watch(user) => self.watch_later(user),
+            Work::Command(request) => self.command_given_up(&request),
+            Work::Contacts(listing) => self.contacts_given_up(listing),
+            Work::Typing { .. } => {}
         }
     }
 
@@ -150,11 +172,7 @@ impl Shard {
     }
 
     fn is_new(&mut self, sender: UserId, conv: ConvKey) -> bool {
-        if sender == conv.owner() {
-            self.convs.ready(conv).head == 0
-        } else {
-            self.marks.ready((sender, conv)).seq == 0
-        }
+        self.members.ready((sender, conv)).taken == 0
     }
 
     /// At the owner, with everything loaded: gives the message its place, or says why not.
@@ -188,19 +206,24 @@ impl Shard {
             Content::Body(body) => body.len() as u64,
             Content::Void(_) => 0,
         };
-        if self.log.room_bytes()
-            < body + RECORD_OVERHEAD + limits.reserve_bytes.min(u64::from(limits.segment_bytes) / 4)
-        {
+        if self.owed.len() >= limits.owed_max as usize {
+            return Err(RefusalCode::RetryAfter);
+        }
+        self.record_room(body + RECORD_OVERHEAD)
+    }
+
+    /// Whether a record of this many bytes may come that owes nothing to what was taken before.
+    pub(crate) fn record_room(&self, bytes: u64) -> Result<(), RefusalCode> {
+        let limits = &self.config.limits;
+        let reserve = limits.reserve_bytes.min(u64::from(limits.segment_bytes) / 4);
+        if self.log.room_bytes() < bytes + reserve {
             let full = self.log.device_full();
             return Err(if full { RefusalCode::StorageFull } else { RefusalCode::RetryAfter });
         }
         let tail_max = limits.tail_bytes_max - limits.reserve_bytes;
-        let tail_full = self.log.tail_bytes() + body > tail_max
+        let tail_full = self.log.tail_bytes() + bytes > tail_max
             || self.flush.unflushed_records() >= limits.tail_records_max;
-        if tail_full || self.owed.len() >= limits.owed_max as usize {
-            return Err(RefusalCode::RetryAfter);
-        }
-        Ok(())
+        if tail_full { Err(RefusalCode::RetryAfter) } else { Ok(()) }
     }
 
     /// The message takes its place: one record holds it, the outbox's next number, the entries of
@@ -209,17 +232,16 @@ impl Shard {
         let key = request.conv;
         let time_us = self.record_time_us();
         let conv = self.convs.ready(key);
-        let conv_seq = conv.head + 1;
+        let conv_seq = conv.recent.head() + 1;
         let (mut inbox, mut marks) = ([0; 2], [false; 2]);
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
-            let guest_here = user != owner
+            marks[index] = user != owner
                 && self.place.is_home(user)
-                && self.marks.ready((user, key)).seq == conv_seq - 1;
-            marks[index] = guest_here;
+                && self.members.ready((user, key)).taken == conv_seq - 1;
             let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if (user == owner || guest_here) && has_entry {
+            if (user == owner || marks[index]) && has_entry {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
@@ -238,12 +260,15 @@ impl Shard {
             void,
             inbox,
             marks,
+            hidden: [false; 2],
+            change: None,
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));
-        let end = self.log.end();
+        let (start, end) = (self.log.start_of_tail(), self.log.end());
         let conv = self.convs.ready(key);
-        conv.apply(&record, end);
+        conv.recent.forget_before(start);
+        conv.take(&record, at, end);
         let mut inbox_seq_of_sender = 0;
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 {
@@ -252,10 +277,10 @@ impl Shard {
                     inbox_seq_of_sender = inbox[index];
                 }
             }
-            if marks[index] {
-                let mark = self.marks.ready((user, key));
-                (mark.seq, mark.dirty_until) = (conv_seq, end);
-            } else if user != owner {
+            if user == owner || marks[index] {
+                let quiet = user == request.sender || void.is_some();
+                self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
+            } else {
                 self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
                 self.owed.insert(at);
             }

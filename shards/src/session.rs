@@ -1,10 +1,16 @@
 //! Sessions: one per connection, from the first byte to the last.
 
+mod catch_up;
+mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
 
-use crate::{Adoption, AskId, ConnId, CoreIndex};
+pub(crate) use catch_up::Scans;
+
+use crate::devices::About;
+use crate::typing::Typed;
+use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
@@ -17,6 +23,8 @@ pub(crate) struct Session {
     pub held: Vec<u8>,
     /// Output that gathers while a send is in flight.
     pub out: Vec<u8>,
+    /// Bytes of output that wait for the log.
+    pub gated_bytes: usize,
     /// A send is with the driver.
     pub sending: bool,
     /// Stands in the shard's queue of connections with output.
@@ -50,8 +58,17 @@ pub(crate) struct Greeting {
     pub features: u64,
     pub inbox_epoch: u64,
     pub acked: Seq,
+    pub foreground: bool,
+    pub about: About,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
+}
+
+/// An entry that the device has not acked.
+pub(crate) struct InFlight {
+    bytes: u32,
+    /// The peer's place that it brings.
+    place: Option<(UserId, Seq)>,
 }
 
 /// An attached device.
@@ -62,13 +79,20 @@ pub(crate) struct Attached {
     /// Newest inbox entry that was put into the output.
     pub sent: Seq,
     pub acked: Seq,
-    /// Bytes of each entry in (`acked`, `sent`].
-    pub in_flight: VecDeque<u32>,
+    /// Each entry in (`acked`, `sent`].
+    pub in_flight: VecDeque<InFlight>,
     pub in_flight_bytes: u32,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
-    /// A scan for this session is under way.
-    pub scan: Option<AskId>,
+    pub scanning: catch_up::Scanning,
+    /// Entries behind `sent`, read from the store.
+    pub ahead: catch_up::Ahead,
+    /// Requests that wait for the store.
+    pub asking: u32,
+    /// A command waits for loads: what comes behind it waits too, so that their order stays.
+    pub commanding: bool,
+    /// TYPING that it said lately.
+    pub typed: Typed,
 }
 
 impl Session {
@@ -79,6 +103,7 @@ impl Session {
             deframer: Deframer::default(),
             held: Vec::new(),
             out: Vec::new(),
+            gated_bytes: 0,
             sending: false,
             ready: false,
             paused: false,
@@ -111,9 +136,9 @@ impl Attached {
     }
 
     /// The next entry was put into the output.
-    pub fn entry_sent(&mut self, bytes: usize) {
+    pub fn entry_sent(&mut self, bytes: usize, place: Option<(UserId, Seq)>) {
         self.sent += 1;
-        self.in_flight.push_back(bytes as u32);
+        self.in_flight.push_back(InFlight { bytes: bytes as u32, place });
         self.in_flight_bytes += bytes as u32;
     }
 
@@ -121,7 +146,8 @@ impl Attached {
     pub fn entries_acked(&mut self, seq: Seq) {
         while self.acked < seq {
             self.acked += 1;
-            self.in_flight_bytes -= self.in_flight.pop_front().expect("one per entry in flight");
+            let entry = self.in_flight.pop_front().expect("one per entry in flight");
+            self.in_flight_bytes -= entry.bytes;
         }
         if self.in_flight.is_empty() {
             // An idle session holds no memory for what was in flight.

@@ -1,17 +1,21 @@
 //! The state of one core, and what each event does to it: order and dispatch only.
 
-use crate::conversation::{Conversation, Mark};
+use crate::circle::Circle;
+use crate::conversation::Conversation;
 use crate::core::CoreConfig;
 use crate::flush::Flush;
 use crate::gate::{Gate, Gated};
 use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
+use crate::member::Member;
 use crate::place::Place;
+use crate::presence::Source;
 use crate::recovered::Recovered;
-use crate::session::{Session, Sessions, State};
+use crate::session::{Scans, Session, Sessions, State};
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::user::User;
+use crate::watch::Watching;
 use crate::wheel::Wheel;
 use crate::work::Work;
 use crate::{ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
@@ -35,10 +39,14 @@ pub(crate) struct Shard {
     pub sessions: Sessions,
     pub users: Table<UserId, User>,
     pub convs: Table<ConvKey, Conversation>,
-    pub marks: Table<(UserId, ConvKey), Mark>,
+    pub members: Table<(UserId, ConvKey), Member>,
+    pub circles: Table<UserId, Circle>,
+    pub source: Source,
+    pub watching: Watching,
     /// Pieces of work that wait for loads.
     pub waiting: u32,
     pub asks: Asks,
+    pub scans: Scans,
     pub recovered: Recovered,
     pub flush: Flush,
     /// Positions of messages whose fan-outs are unconfirmed.
@@ -87,9 +95,13 @@ impl Shard {
             sessions: Sessions::default(),
             users: Table::new(limits.users_max, config.seed),
             convs: Table::new(limits.conversations_max, config.seed ^ 1),
-            marks: Table::new(limits.marks_max, config.seed ^ 2),
+            members: Table::new(limits.members_max, config.seed ^ 2),
+            circles: Table::new(limits.circles_max, config.seed ^ 3),
+            source: Source::new(config.cores, time_us),
+            watching: Watching::new(config.cores),
             waiting: 0,
             asks: Asks::default(),
+            scans: Scans::default(),
             recovered,
             flush,
             owed,
@@ -138,6 +150,9 @@ impl Shard {
         let reply = match relay {
             Relay::Send(request) => return self.work(Work::Sequence { from, request }),
             Relay::InboxAppend(append) => return self.work(Work::Append { from, append }),
+            Relay::Watch(changes) => return self.watched(from, &changes),
+            Relay::Presence(batch) => return self.presence_came(from, &batch),
+            Relay::Typing { writer, reader } => return self.typing_came(from, writer, reader),
             reply => reply,
         };
         match reply {
@@ -145,7 +160,7 @@ impl Shard {
             Relay::Confirm { conv, upto, .. } => self.confirmed(conv, upto),
             Relay::Expect { conv, next, .. } => self.expected(conv, next),
             Relay::Busy { conv, .. } => self.busy(conv),
-            Relay::HandoffTaken | Relay::Send(_) | Relay::InboxAppend(_) => {}
+            _ => {}
         }
         self.credit_back(from);
     }
@@ -159,6 +174,8 @@ impl Shard {
         self.expire_asks();
         self.retry_fan_outs();
         self.log_cursors();
+        self.advance_presence();
+        self.advance_watching();
         self.recover_some();
     }
 
@@ -167,6 +184,8 @@ impl Shard {
         if self.lanes_blocked == 0 && !self.paused.is_empty() {
             self.resume_paused();
         }
+        self.presence_step();
+        self.watching_step();
         self.flush_step();
     }
 
@@ -194,6 +213,8 @@ impl Shard {
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
             }
+            Gated::Command { at } => self.command_durable(at),
+            Gated::Frames { conn, frames } => self.send_encoded(conn, &frames),
             Gated::Welcome(conn) => self.welcome(conn),
         }
     }
@@ -211,6 +232,8 @@ impl Shard {
             self.flush.deadline_us(self.flush_us()),
             cursors,
             retry,
+            self.source.deadline_us(&self.lanes),
+            self.watching.deadline_us(&self.lanes),
         ]
         .into_iter()
         .flatten()
@@ -266,6 +289,7 @@ impl Shard {
         for conn in self.sessions.conns() {
             self.close(conn, CloseCode::Shutdown, "the server stops");
         }
+        self.everyone_leaves();
     }
 
     /// After `Event::Stop`: nothing is left to do.

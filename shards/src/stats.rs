@@ -9,6 +9,8 @@ pub struct Stats {
     pub sent: u64,
     /// Inbox entries put into sessions' output (those inside SENT not among them).
     pub entries: u64,
+    /// Presence states put into sessions' output.
+    pub presences: u64,
     /// Batches that the backend took.
     pub batches: u64,
     /// Batches that it could not take at the first try.

@@ -1,6 +1,8 @@
 //! What may have to wait for entities to load: requests that are done from the start again once
 //! what they miss is there.
 
+use crate::command::CommandRequest;
+use crate::contacts::Listing;
 use crate::{ConnId, CoreIndex, InboxAppend, SendRequest};
 use persistence::ConvKey;
 use wire::UserId;
@@ -16,6 +18,14 @@ pub(crate) enum Work {
     Append { from: CoreIndex, append: Box<InboxAppend> },
     /// A session waits for its user.
     Attach(ConnId),
+    /// A user whom somebody begins to watch.
+    Watch(UserId),
+    /// A command of a session of this core.
+    Command(Box<CommandRequest>),
+    /// CONTACTS of a session of this core.
+    Contacts(Listing),
+    /// TYPING: at the writer's home, or (`from`) at the reader's.
+    Typing { from: Option<CoreIndex>, writer: UserId, reader: UserId },
     /// A conversation whose recovered fan-outs are owed.
     Recover(ConvKey),
 }
@@ -25,5 +35,6 @@ pub(crate) enum Work {
 pub(crate) enum Need {
     User(UserId),
     Conv(ConvKey),
-    Mark(UserId, ConvKey),
+    Member(UserId, ConvKey),
+    Circle(UserId),
 }

@@ -104,6 +104,18 @@ impl Visibility {
     }
 }
 
+impl Privacy {
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        out.extend([self.visibility.number(), u8::from(self.refuse_strangers)]);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Privacy, DecodeError> {
+        let visibility = Visibility::from_number(r.byte("visibility")?);
+        let visibility = visibility.ok_or(r.error("visibility", "is unknown"))?;
+        Ok(Privacy { visibility, refuse_strangers: boolean(r, "refuse_strangers")? })
+    }
+}
+
 impl ConvSettings {
     /// PINNED and ARCHIVED, as in SETTINGS and CHAT_HEAD.
     pub fn flags(self) -> u8 {
@@ -148,10 +160,7 @@ impl<'a> Command<'a> {
             Command::ContactRemove { peer }
             | Command::Block { peer }
             | Command::Unblock { peer } => put_varint(out, peer.get()),
-            Command::Privacy(privacy) => {
-                out.push(privacy.visibility.number());
-                out.push(u8::from(privacy.refuse_strangers));
-            }
+            Command::Privacy(privacy) => privacy.put(out),
             Command::Revoke { device } => put_varint(out, u64::from(device.0)),
         }
     }
@@ -170,12 +179,7 @@ impl<'a> Command<'a> {
             4 => Command::ContactRemove { peer: user(r, "peer")? },
             5 => Command::Block { peer: user(r, "peer")? },
             6 => Command::Unblock { peer: user(r, "peer")? },
-            7 => {
-                let visibility = Visibility::from_number(r.byte("visibility")?);
-                let visibility = visibility.ok_or(r.error("visibility", "is unknown"))?;
-                let refuse_strangers = boolean(r, "refuse_strangers")?;
-                Command::Privacy(Privacy { visibility, refuse_strangers })
-            }
+            7 => Command::Privacy(Privacy::read(r)?),
             8 => Command::Revoke { device: device(r)? },
             _ => return Err(r.error("tag", "is unknown")),
         };

@@ -6,8 +6,9 @@ use crate::opcode::{KIND_DIRECT, flag, op};
 use crate::{
     Activity, BodyHash, Changed, Chat, ChatHead, Chats, CloseCode, CommandAnswer, Commanded,
     ContactItem, Contacts, Conv, DeviceId, DeviceItem, Devices, End, History, HistoryItem,
-    NAME_BYTES_MAX, NumberedCommand, OutboxId, PLATFORM_BYTES_MAX, Presence, REASON_BYTES_MAX,
-    Read, ReadMark, Reader, Receipt, RefusalCode, RequestRefused, Typing, UserId, Watch, entry,
+    NAME_BYTES_MAX, NumberedCommand, OutboxId, PLATFORM_BYTES_MAX, Presence, Privacy,
+    REASON_BYTES_MAX, Read, ReadMark, Reader, Receipt, RefusalCode, RequestRefused, Typing, UserId,
+    Watch, entry,
 };
 
 /// A frame that is no message of this version.
@@ -188,6 +189,7 @@ fn welcome(r: &mut Reader<'_>) -> Result<Welcome, DecodeError> {
         heartbeat_ms: r.varint("heartbeat_ms")?,
         server_time_ms: r.varint("server_time_ms")?,
         body_bytes_max: r.varint("body_bytes_max")?,
+        privacy: Privacy::read(r)?,
     };
     extensions(r, |_, _, _| Ok(()))?;
     Ok(welcome)

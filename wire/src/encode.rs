@@ -195,6 +195,7 @@ fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
     put_varint(out, welcome.heartbeat_ms);
     put_varint(out, welcome.server_time_ms);
     put_varint(out, welcome.body_bytes_max);
+    welcome.privacy.put(out);
 }
 
 fn put_sent(out: &mut Vec<u8>, sent: &Sent) {

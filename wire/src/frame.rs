@@ -3,8 +3,8 @@
 use crate::{
     Activity, BodyHash, Change, Changed, Chat, ChatHead, Chats, CloseCode, CommandAnswer,
     Commanded, ContactItem, Contacts, Conv, DeviceId, DeviceItem, Devices, End, History,
-    HistoryItem, NumberedCommand, OutboxId, Presence, Read, ReadMark, Receipt, RefusalCode,
-    RequestRefused, Seq, Typing, UserId, Watch,
+    HistoryItem, NumberedCommand, OutboxId, Presence, Privacy, Read, ReadMark, Receipt,
+    RefusalCode, RequestRefused, Seq, Typing, UserId, Watch,
 };
 
 /// What a client sends.
@@ -170,6 +170,8 @@ pub struct Welcome {
     pub server_time_ms: u64,
     /// Longest message body, in bytes.
     pub body_bytes_max: u64,
+    /// The user's privacy, as of `head`.
+    pub privacy: Privacy,
 }
 
 /// What names one send for ever: conversation, outbox, number. `outbox` is `None` where it is the

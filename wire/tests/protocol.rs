@@ -5,9 +5,44 @@ mod support;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use support::listing::{Listing, Value, list};
-use support::tables::{PROTOCOL, Table, flag_bits, layouts, number, table, tables};
+use support::listing_later::list_command;
+use support::tables::{PROTOCOL, Table, flag_bits, holds, layouts, number, table, tables};
 use support::{Frame, content, encode};
 use wire::*;
+
+/// Encodes a value as its type in section 2 says.
+fn put_value(out: &mut Vec<u8>, kind: &str, value: Value) {
+    match (kind, value) {
+        ("byte", Value::Byte(byte)) => out.push(byte),
+        ("varint", Value::Varint(number)) => put_varint(out, number),
+        ("u64", Value::U64(number)) => out.extend(number.to_le_bytes()),
+        ("counted", Value::Counted(bytes)) => {
+            put_varint(out, bytes.len() as u64);
+            out.extend(bytes);
+        }
+        ("rest", Value::Rest(bytes)) => out.extend(bytes),
+        ("numbers", Value::Numbers(numbers)) => {
+            put_varint(out, numbers.len() as u64);
+            numbers.into_iter().for_each(|number| put_varint(out, number));
+        }
+        ("states", Value::Presences(users)) => {
+            put_varint(out, users.len() as u64);
+            for (user, state, version, last_seen_ms) in users {
+                put_varint(out, user);
+                out.push(state);
+                put_varint(out, version);
+                put_varint(out, last_seen_ms);
+            }
+        }
+        ("extensions", Value::Extensions(extensions)) => {
+            for (tag, bytes) in extensions {
+                put_varint(out, tag);
+                put_value(out, "counted", Value::Counted(bytes));
+            }
+        }
+        (kind, value) => panic!("{value:?} is no {kind}"),
+    }
+}
 
 /// Encodes a listing with nothing but the tables.
 fn encode_by_table(listing: &Listing) -> Vec<u8> {
@@ -15,29 +50,18 @@ fn encode_by_table(listing: &Listing) -> Vec<u8> {
     let layout = &layouts()[&(op, listing.name.to_owned())];
     let bits = flag_bits(listing.name);
     let mut fields: BTreeMap<_, _> = listing.fields.iter().cloned().collect();
-    let flags = match fields.get("flags") {
-        Some(Value::Byte(flags)) => *flags,
+    let byte = |field: &str| match fields.get(field) {
+        Some(Value::Byte(byte)) => *byte,
         _ => 0,
     };
+    let (flags, result) = (byte("flags"), byte("result"));
     let mut content = vec![op];
     for [field, kind, condition] in layout {
-        let holds = match condition.strip_prefix("not ") {
-            Some(name) => flags & bits[name] == 0,
-            None => condition.is_empty() || flags & bits[condition] != 0,
-        };
+        let holds = holds(condition, &bits, flags, result);
         let value = if holds { fields.remove(field.as_str()) } else { None };
-        match (kind.as_str(), value) {
-            ("byte", Some(Value::Byte(byte))) => content.push(byte),
-            ("varint", Some(Value::Varint(number))) => put_varint(&mut content, number),
-            ("u64", Some(Value::U64(number))) => content.extend(number.to_le_bytes()),
-            ("counted", Some(Value::Counted(bytes))) => {
-                put_varint(&mut content, bytes.len() as u64);
-                content.extend(bytes);
-            }
-            ("rest", Some(Value::Rest(bytes))) => content.extend(bytes),
-            ("extensions", None) => {}
-            (_, None) => assert!(!holds, "{} has no {field}", listing.name),
-            (kind, value) => panic!("{}: {field} is {value:?}, no {kind}", listing.name),
+        match value {
+            None => assert!(!holds || kind == "extensions", "{} has no {field}", listing.name),
+            Some(value) => put_value(&mut content, kind, value),
         }
     }
     assert!(fields.is_empty(), "{}: {fields:?} is in no table", listing.name);
@@ -102,6 +126,23 @@ fn flags_have_the_listed_bits() {
         ("KNOWN", flag::KNOWN),
         ("INBOX", flag::INBOX),
         ("LEVEL", 3 << flag::LEVEL_SHIFT),
+        ("EDIT", flag::EDIT),
+        ("DELETE", flag::DELETE),
+        ("OWN", flag::OWN),
+        ("HIDDEN", flag::HIDDEN),
+        ("DELETED", flag::DELETED),
+        ("EDITED", flag::EDITED),
+        ("CHANGE_EDIT", flag::CHANGE_EDIT),
+        ("CHANGE_DELETE", flag::CHANGE_DELETE),
+        ("GAP", flag::GAP),
+        ("PINNED", flag::PINNED),
+        ("ARCHIVED", flag::ARCHIVED),
+        ("CONTACT", flag::CONTACT),
+        ("BLOCKED", flag::BLOCKED),
+        ("PREVIEW_OWN", flag::PREVIEW_OWN),
+        ("ATTACHED", flag::ATTACHED),
+        ("THIS", flag::THIS),
+        ("REVOKED", flag::REVOKED),
     ];
     assert_eq!(listed, coded);
     // The flags named in a frame's table are those that list the frame.
@@ -113,10 +154,9 @@ fn flags_have_the_listed_bits() {
         named.retain(|name| !name.is_empty());
         named.sort_unstable();
         assert!(flag_bits(&frame).keys().eq(named), "{frame}");
-        assert!(rows.iter().all(|[_, _, condition]| {
-            let name = condition.trim_start_matches("not ");
-            name.is_empty() || flag_bits(&frame).contains_key(name)
-        }));
+        // Every condition names flags of the frame.
+        let bits = flag_bits(&frame);
+        rows.iter().for_each(|[_, _, condition]| drop(holds(condition, &bits, 0, 0)));
     }
 }
 
@@ -134,17 +174,96 @@ fn levels_verdicts_and_kinds_have_the_listed_numbers() {
     }
     assert_eq!(levels.len(), 3);
     let verdicts = table(&["verdict", "name", "meaning"]).rows;
-    let coded = [("0", Verdict::Resume), ("1", Verdict::Restart)];
-    assert!(verdicts.iter().map(|row| &*row[0]).eq(coded.map(|(number, _)| number)));
-    assert!(
-        verdicts
-            .iter()
-            .zip(coded)
-            .all(|(row, (_, verdict))| { row[1] == format!("{verdict:?}").to_uppercase() })
-    );
+    let coded = [
+        ("0", "RESUME", Verdict::Resume),
+        ("1", "SNAPSHOT, NEW_DEVICE", Verdict::Snapshot(SnapshotReason::NewDevice)),
+        ("2", "SNAPSHOT, EPOCH", Verdict::Snapshot(SnapshotReason::Epoch)),
+        ("3", "SNAPSHOT, TOO_FAR", Verdict::Snapshot(SnapshotReason::TooFar)),
+    ];
+    assert!(verdicts.iter().map(|row| (&*row[0], &*row[1])).eq(coded.map(|row| (row.0, row.1))));
+    for (number, _, verdict) in coded {
+        let welcome = welcome(verdict);
+        let listing = list(&Frame::Server(ServerFrame::Welcome(welcome)));
+        let byte = Value::Byte(number.parse().unwrap());
+        assert!(listing.fields.contains(&("verdict", byte)), "{number}");
+    }
     let kinds = table(&["kind", "name", "fields after it"]).rows;
     assert_eq!(kinds.len(), 1);
     assert_eq!(kinds[0][0], KIND_DIRECT.to_string());
+}
+
+fn welcome(verdict: Verdict) -> Welcome {
+    Welcome {
+        version: 1,
+        features: 0,
+        user: UserId::new(1).expect("not 0"),
+        device: DeviceId(1),
+        inbox_epoch: 1,
+        verdict,
+        from: 0,
+        head: 0,
+        window_frames: 1,
+        window_bytes: 1,
+        heartbeat_ms: 1,
+        server_time_ms: 1,
+        body_bytes_max: 1,
+        privacy: Privacy::default(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn commands_are_as_in_their_table(
+        command in support::arbitrary_later::command(), cut in any::<prop::sample::Index>()
+    ) {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        prop_assert!(bytes.len() <= COMMAND_BYTES_MAX);
+        prop_assert_eq!(Command::decode(&bytes), Ok(command));
+        let (name, fields) = list_command(&command);
+        let rows = table(&["tag", "command", "fields", "what it does"]).rows;
+        prop_assert_eq!(rows.len(), 8);
+        let row = rows.iter().find(|row| row[1] == name).expect(name);
+        let mut by_table = vec![number(&row[0]) as u8];
+        let mut values = fields.into_iter();
+        for field in row[2].split(", ") {
+            let (field, kind) = field.split_once(' ').expect("name and type");
+            let (name, value) = values.next().expect(field);
+            prop_assert_eq!(name, field);
+            put_value(&mut by_table, kind, value);
+        }
+        prop_assert_eq!(values.next(), None);
+        prop_assert_eq!(&by_table, &bytes);
+        // Cut anywhere it is none, except within a name.
+        let cut = &bytes[..cut.index(bytes.len())];
+        let named = matches!(command, Command::ContactAdd { .. });
+        prop_assert!(named || Command::decode(cut).is_err());
+    }
+}
+
+#[test]
+fn extensions_have_the_listed_tags() {
+    let rows = table(&["tag", "extension", "frame", "meaning"]).rows;
+    let listed: Vec<_> = rows.iter().map(|row| (number(&row[0]), &*row[1], &*row[2])).collect();
+    assert_eq!(listed, [(1, "name", "HELLO"), (2, "platform", "HELLO")]);
+}
+
+#[test]
+fn visibilities_states_and_directions_have_the_listed_numbers() {
+    for row in table(&["visibility", "name", "who sees presence and last seen"]).rows {
+        let coded = Visibility::from_number(number(&row[0]) as u8).expect("listed");
+        assert_eq!(format!("{coded:?}").to_uppercase(), row[1]);
+    }
+    assert_eq!(Visibility::from_number(3), None);
+    let states = [PresenceState::Unknown, PresenceState::Online, PresenceState::Offline];
+    let rows = table(&["state", "name", "meaning"]).rows;
+    let listed: Vec<_> = rows.iter().map(|row| (number(&row[0]), row[1].clone())).collect();
+    let coded = states.map(|state| (state as u64, format!("{state:?}").to_uppercase()));
+    assert_eq!(listed, coded);
+    let rows = table(&["direction", "name", "the page goes"]).rows;
+    let listed: Vec<_> = rows.iter().map(|row| (number(&row[0]), row[1].clone())).collect();
+    let coded = [Direction::Older, Direction::Newer];
+    assert_eq!(listed, coded.map(|way| (way as u64, format!("{way:?}").to_uppercase())));
 }
 
 #[test]
@@ -157,6 +276,20 @@ fn limits_have_the_listed_values() {
         ("BODY_BYTES_MAX", BODY_BYTES_MAX),
         ("FRAME_OVERHEAD_MAX", FRAME_OVERHEAD_MAX),
         ("REASON_BYTES_MAX", REASON_BYTES_MAX),
+        ("NAME_BYTES_MAX", NAME_BYTES_MAX),
+        ("PLATFORM_BYTES_MAX", PLATFORM_BYTES_MAX),
+        ("PREVIEW_BYTES_MAX", PREVIEW_BYTES_MAX),
+        ("COMMAND_BYTES_MAX", COMMAND_BYTES_MAX),
+    ];
+    assert_eq!(listed, coded);
+    let rows = table(&["limit", "items", "of"]).rows;
+    let listed: Vec<_> = rows.iter().map(|row| (&*row[0], number(&row[1]))).collect();
+    let coded = [
+        ("HISTORY_LIMIT_MAX", HISTORY_LIMIT_MAX),
+        ("CHATS_LIMIT_MAX", CHATS_LIMIT_MAX),
+        ("CONTACTS_LIMIT_MAX", CONTACTS_LIMIT_MAX),
+        ("WATCH_USERS_MAX", WATCH_USERS_MAX as u64),
+        ("DEVICES_MAX", DEVICES_MAX as u64),
     ];
     assert_eq!(listed, coded);
     assert!(PROTOCOL.starts_with(&format!("# The Ringmail protocol, version {VERSION}\n")));
@@ -197,6 +330,17 @@ fn codes_have_the_listed_numbers_and_policies() {
 
 #[test]
 fn hashes_are_as_in_the_example() {
+    for row in table(&["body", "edit of", "deletion of", "hash"]).rows {
+        let change = match (row[1].parse(), row[2].parse()) {
+            (Ok(target), Err(_)) => Change { target, delete: false },
+            (Err(_), Ok(target)) => Change { target, delete: true },
+            other => panic!("{other:?}"),
+        };
+        let hash = content_hash(row[0].as_bytes(), Some(change));
+        assert_eq!(format!("{:#018x}", hash.0), row[3]);
+        assert_ne!(hash, content_hash(row[0].as_bytes(), None));
+        assert_eq!(body_hash(row[0].as_bytes()), content_hash(row[0].as_bytes(), None));
+    }
     for row in table(&["body", "hash", "outbox", "n", "moved"]).rows {
         let hash = body_hash(row[0].as_bytes());
         assert_eq!(format!("{:#018x}", hash.0), row[1]);

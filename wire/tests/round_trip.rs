@@ -11,6 +11,11 @@ fn body<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
     match frame {
         Frame::Client(ClientFrame::Send(send)) => Some(send.body),
         Frame::Server(ServerFrame::Deliver(deliver)) => Some(deliver.body),
+        Frame::Server(ServerFrame::Changed(changed)) => Some(changed.body),
+        Frame::Server(ServerFrame::HistoryItem(item)) => match item.kind {
+            HistoryKind::Message { body, .. } | HistoryKind::Edit { body, .. } => Some(body),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -25,13 +30,17 @@ proptest! {
             Frame::Server(frame) => prop_assert_eq!(decode_server(content), Ok(frame.clone())),
         }
         // HELLO has a limit of its own, and a client waits for nothing smaller than this.
-        let body = body(&frame).map_or(0, <[u8]>::len);
-        match frame {
-            Frame::Client(ClientFrame::Hello(_)) => {}
-            Frame::Server(ServerFrame::Welcome(_)) => {
+        match (&frame, body(&frame)) {
+            (Frame::Client(ClientFrame::Hello(_)), _) => {}
+            (Frame::Client(ClientFrame::Watch(_)), _) => {
+                prop_assert!(content.len() <= WATCH_BYTES_MAX);
+            }
+            (Frame::Server(ServerFrame::Welcome(_)), _) => {
                 prop_assert!(content.len() <= HELLO_BYTES_MAX);
             }
-            _ => prop_assert!(bytes.len() <= body + FRAME_OVERHEAD_MAX),
+            (_, Some(body)) => prop_assert!(bytes.len() <= body.len() + FRAME_OVERHEAD_MAX),
+            (Frame::Client(_), None) => prop_assert!(bytes.len() <= FRAME_OVERHEAD_MAX),
+            (Frame::Server(_), None) => prop_assert!(content.len() <= FRAME_BYTES_MAX),
         }
     }
 
@@ -92,7 +101,8 @@ fn a_delivered_text_costs_few_bytes_over_its_body() {
 fn a_clipped_send_still_says_that_its_body_is_too_long() {
     let body = vec![7; 5_000];
     let key = SendKey { conv: Conv::Direct(u64::MAX), outbox: Some(OutboxId(1)), n: u64::MAX };
-    let mut stream = encode(&Frame::Client(ClientFrame::Send(Send { key, body: &body })));
+    let mut stream =
+        encode(&Frame::Client(ClientFrame::Send(Send { key, change: None, body: &body })));
     stream.push(0);
     let (body_max, mut input, mut deframer) = (1_000, &stream[..], Deframer::default());
     let kept_max = body_max + FRAME_OVERHEAD_MAX;

@@ -286,6 +286,7 @@ impl Server {
             heartbeat_ms: 100,
             server_time_ms: 0,
             body_bytes_max: 1000,
+            privacy: Default::default(),
         }));
     }
 

@@ -14,10 +14,12 @@ mod values;
 mod write;
 
 use fjall::{Error, LsmError};
-use persistence::{Backend, BackendError, Batch, Load, Loaded, Scan, Scanned};
+use persistence::{Backend, BackendError, Batch, Load, Loaded, Page, Paged, Removed};
+use persistence::{Scan, Scanned};
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard};
 use tables::Tables;
+use wire::UserId;
 
 pub use tables::WRITE_BUFFER_BYTES_MAX;
 
@@ -135,6 +137,14 @@ impl Backend for Embedded {
 
     fn scan(&self, scan: &Scan) -> Result<Scanned, BackendError> {
         self.with(|tables| tables.scan(scan).map_err(|error| self.read_error(error)))
+    }
+
+    fn page(&self, _page: &Page) -> Result<Paged, BackendError> {
+        Err(BackendError::Unavailable("pages are not written yet".into()))
+    }
+
+    fn delete_user(&self, _user: UserId) -> Result<Removed, BackendError> {
+        Err(BackendError::Unavailable("users cannot be deleted yet".into()))
     }
 }
 

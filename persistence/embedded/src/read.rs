@@ -4,8 +4,8 @@ use crate::tables::Tables;
 use crate::values::{self, number};
 use crate::{keys, keys::DEVICE, keys::EPOCH, keys::HEAD};
 use fjall::Readable;
-use persistence::UserState;
 use persistence::{ConvKey, ConvState, EntryKind, Load, Loaded, OutboxState, Scan, Scanned};
+use persistence::{DeviceInfo, DeviceState, MemberState, UserState};
 use wire::{DeviceId, OutboxId, UserId};
 
 /// Why a read failed.
@@ -27,11 +27,14 @@ impl Tables {
     pub fn load(&self, load: &Load) -> Result<Loaded, ReadError> {
         match *load {
             Load::Conversation(conv) => self.load_conversation(conv).map(Loaded::Conversation),
-            Load::User(user) => self.load_user(user).map(Loaded::User),
-            Load::Mark(user, conv) => match self.marks.get(keys::mark(user, conv))? {
-                Some(row) => Ok(Loaded::Mark(number(&row, 0)?)),
-                None => Ok(Loaded::Mark(0)),
-            },
+            Load::User(user) => self.load_user(user).map(|user| Loaded::User(Box::new(user))),
+            Load::Member(user, conv) => {
+                let mut member = MemberState::default();
+                if let Some(row) = self.marks.get(keys::mark(user, conv))? {
+                    member.taken = number(&row, 0)?;
+                }
+                Ok(Loaded::Member(Box::new(member)))
+            }
         }
     }
 
@@ -64,7 +67,11 @@ impl Tables {
             match key.get(8) {
                 Some(&HEAD) => state.head = value,
                 Some(&EPOCH) => state.epoch = value,
-                Some(&DEVICE) => state.devices.push((device(&key, 9)?, value)),
+                Some(&DEVICE) => state.devices.push(DeviceState {
+                    device: device(&key, 9)?,
+                    acked: value,
+                    info: DeviceInfo::default(),
+                }),
                 _ => return Err(ReadError::Row("a row of a user of an unknown kind")),
             }
         }
@@ -91,8 +98,8 @@ impl Tables {
             }
             let (key, row) = row.into_inner()?;
             let mut entry = values::read_entry(scan.user, number(&key, 8)?, &row)?;
-            if let EntryKind::Peer { body } = &mut entry.kind {
-                let message = keys::message(entry.conv, entry.conv_seq);
+            if let EntryKind::Peer { at, body } = &mut entry.kind {
+                let message = keys::message(at.conv, at.conv_seq);
                 let row = snapshot.get(&self.messages, message)?;
                 *body = values::body(row.as_deref().unwrap_or_default())?;
                 bytes += body.len();

@@ -22,9 +22,9 @@ impl Tables {
             let key = keys::conversation(conv);
             raise(&mut out, &self.conversations, key, head, &time_us.to_be_bytes())?;
         }
-        for (&(conv, sender, outbox), &next) in &batch.outboxes {
+        for (&(conv, sender, outbox), &(next, device)) in &batch.outboxes {
             let key = keys::outbox(conv, sender, outbox);
-            let device = match batch.outbox_devices.get(&(conv, sender, outbox)) {
+            let device = match device {
                 Some(device) => device.0.to_be_bytes().to_vec(),
                 // The device stands in the row since the outbox's first record.
                 None => match self.conversations.get(&key)? {
@@ -43,7 +43,7 @@ impl Tables {
         for (&(user, device), &acked) in &batch.cursors {
             raise(&mut out, &self.users, keys::device(user, device), acked, &[])?;
         }
-        for (&(user, conv), &mark) in &batch.marks {
+        for (&(user, conv), &mark) in &batch.taken {
             raise(&mut out, &self.marks, keys::mark(user, conv), mark, &[])?;
         }
         out.commit()

@@ -3,7 +3,7 @@
 mod rows;
 
 use embedded::{Embedded, OpenError};
-use persistence::{Backend, Batch, Entry, EntryKind, Load, Loaded, Record, Scan};
+use persistence::{Backend, Batch, Entry, EntryKind, Load, Loaded, PlaceAt, Record, Scan};
 use rows::*;
 use wire::{BodyHash, OutboxId};
 
@@ -64,9 +64,10 @@ fn own_entries_and_epochs_come_back_as_they_were() {
     let mut batch = Batch::default();
     batch.add(&Record::Epoch { user: user(9), epoch: 5 }, |_| true);
     for (inbox_seq, void) in [(1, false), (2, true)] {
-        let kind = EntryKind::Own { outbox: OutboxId(1 << 63), n: 3, void, hash: BodyHash(9) };
-        let entry = Entry { inbox_seq, conv: conv(), conv_seq: 4, time_us: 8, kind };
-        batch.entries.push((user(9), entry));
+        let at = PlaceAt { conv: conv(), conv_seq: 4, time_us: 8 };
+        let (outbox, hash) = (OutboxId(1 << 63), BodyHash(9));
+        let kind = EntryKind::Own { at, outbox, n: 3, void, change: None, hash };
+        batch.entries.push((user(9), Entry { inbox_seq, kind }));
     }
     store.write(&batch).expect("written");
     assert_eq!(user_state(&store, 9).epoch, 5);

@@ -8,7 +8,7 @@ use persistence::{
     Position, Record, Recovered, slot_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{BodyHash, DeviceId, OutboxId, UserId};
+use wire::{BodyHash, Change, DeviceId, OutboxId, UserId};
 
 /// Small numbers that are the same in every run (xorshift64*).
 pub struct Random(u64);
@@ -54,7 +54,15 @@ pub fn record(random: &mut Random, n: u64) -> Record<'static> {
     let length = random.below(longest);
     let body = &BODY[..length];
     let time_us = 1_700_000_000_000_000 + n * 10;
-    match random.below(8) {
+    match random.below(10) {
+        8 => Record::Read { user: users[random.below(2)], conv, upto: n, inbox_seq: n },
+        9 => Record::Receipt {
+            user: users[random.below(2)],
+            conv,
+            read: n,
+            delivered: vec![n + 1, n],
+            inbox_seq: n,
+        },
         0 => Record::Cursor { user: users[0], device: DeviceId(n as u32), acked: n },
         1 => Record::Epoch { user: users[1], epoch: n },
         2 => Record::Inbox(InboxRecord {
@@ -76,6 +84,8 @@ pub fn record(random: &mut Random, n: u64) -> Record<'static> {
             void: (kind == 3).then_some(BodyHash(n)),
             inbox: [random.below(2) as u64 * n, random.below(2) as u64 * n],
             marks: [random.one_in(2), random.one_in(2)],
+            hidden: [false; 2],
+            change: (kind == 4 && n > 1).then_some(Change { target: n - 1, delete: false }),
             body: if kind == 3 { &[] } else { body },
         }),
     }
@@ -92,8 +102,12 @@ pub fn concerns(record: &Record<'_>, core: u16, cores: u16) -> bool {
             users
         }
         Record::Inbox(inbox) => vec![inbox.user],
-        Record::Cursor { user, .. } | Record::Epoch { user, .. } => vec![*user],
+        Record::Cursor { user, .. }
+        | Record::Epoch { user, .. }
+        | Record::Read { user, .. }
+        | Record::Receipt { user, .. } => vec![*user],
         Record::Checkpoint { .. } => vec![],
+        other => panic!("{other:?} is not appended here"),
     };
     users.iter().any(|&user| slot_of(user) % cores == core)
 }
@@ -163,16 +177,20 @@ pub fn owned(record: Record<'_>) -> Record<'static> {
         Record::Inbox(i) => {
             let kind = match i.kind {
                 InboxKind::Peer { body } => InboxKind::Peer { body: still(body) },
-                InboxKind::Own { outbox, n, void, hash } => {
-                    InboxKind::Own { outbox, n, void, hash }
-                }
-                InboxKind::Nothing => InboxKind::Nothing,
+                other => panic!("{other:?} is not appended here"),
             };
             Record::Inbox(InboxRecord { kind, ..i })
         }
         Record::Cursor { user, device, acked } => Record::Cursor { user, device, acked },
         Record::Epoch { user, epoch } => Record::Epoch { user, epoch },
+        Record::Read { user, conv, upto, inbox_seq } => {
+            Record::Read { user, conv, upto, inbox_seq }
+        }
+        Record::Receipt { user, conv, read, delivered, inbox_seq } => {
+            Record::Receipt { user, conv, read, delivered, inbox_seq }
+        }
         Record::Checkpoint { flushed, confirmed } => Record::Checkpoint { flushed, confirmed },
+        other => panic!("{other:?} is not appended here"),
     }
 }
 

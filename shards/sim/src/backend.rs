@@ -2,7 +2,7 @@
 //! What it acknowledged is there for ever.
 
 use crate::{seed::Rng, store::Store};
-use persistence::{BackendError, Batch, Load, Scan};
+use persistence::{BackendError, Batch, Load, Page, Scan};
 use shards::{Answer, Ask, AskId, CoreIndex, Reply};
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ enum Work {
     Write(Arc<Batch>),
     Load(Load),
     Scan(Scan),
+    Page(Page),
     /// Nothing: it was read when it was asked.
     Answer(Result<Reply, BackendError>),
 }
@@ -67,6 +68,8 @@ impl Backend {
             Ask::Load(load) => Work::Load(load),
             Ask::Scan(scan) if self.rng.chance(500) => Work::Answer(Ok(self.scan(&scan))),
             Ask::Scan(scan) => Work::Scan(scan),
+            Ask::Page(page) if self.rng.chance(500) => Work::Answer(Ok(self.page(&page))),
+            Ask::Page(page) => Work::Page(page),
         };
         self.pending.push(Pending { at, core, id, work });
     }
@@ -97,7 +100,8 @@ impl Backend {
             }
             Ask::Load(load) if late => reply = Ok(self.load(load)),
             Ask::Scan(scan) if late => reply = Ok(self.scan(scan)),
-            Ask::Load(_) | Ask::Scan(_) => {}
+            Ask::Page(page) if late => reply = Ok(self.page(page)),
+            Ask::Load(_) | Ask::Scan(_) | Ask::Page(_) => {}
         }
         if late {
             at = now + self.rng.scaled(10_000, LATE_MAX_US);
@@ -112,6 +116,10 @@ impl Backend {
     fn scan(&mut self, scan: &Scan) -> Reply {
         let entries_max = self.rng.between(1, scan.entries_max.max(1) as u64) as u32;
         Reply::Scanned(self.store.scan(scan, entries_max))
+    }
+
+    fn page(&self, page: &Page) -> Reply {
+        Reply::Paged(self.store.page(page))
     }
 
     /// When this core has an answer next.
@@ -129,6 +137,7 @@ impl Backend {
             Work::Answer(reply) => reply,
             Work::Load(load) => Ok(self.load(&load)),
             Work::Scan(scan) => Ok(self.scan(&scan)),
+            Work::Page(page) => Ok(self.page(&page)),
             Work::Write(batch) => {
                 self.store.write(&batch, || true);
                 Ok(Reply::Written)

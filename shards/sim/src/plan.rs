@@ -82,7 +82,7 @@ fn limits(rng: &mut Rng) -> Limits {
         window_frames,
         users_max,
         conversations_max,
-        marks_max,
+        members_max,
         waiting_max,
         lane_credits,
         asks_max,

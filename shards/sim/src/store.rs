@@ -1,66 +1,116 @@
-//! The tables of a backend, in memory. Numbers only grow: older records are flushed again after a
-//! crash, when the record with the newest value may have been retired already.
+//! The tables of a backend, in memory. Rows are joined, never set: older records are flushed again
+//! after a crash, when the record with the newest value may have been retired already.
 
 use persistence::{
-    Batch, ConvKey, ConvState, Entry, EntryKind, Load, Loaded, MessageRow, OutboxState, Scan,
-    Scanned, UserState,
+    ABOVE_READ_MAX, Batch, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState,
+    DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
+    OutboxState, Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
 };
 use std::collections::BTreeMap;
-use wire::{DeviceId, OutboxId, Seq, UserId};
+use wire::{Change, ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
 
-type OutboxName = (ConvKey, UserId, OutboxId);
+type Member = (UserId, ConvKey);
+type Outbox = (Seq, Option<DeviceId>);
+
+const FIRST: UserId = UserId::new(1).expect("not 0");
+const LAST: UserId = UserId::new(u64::MAX).expect("not 0");
 
 /// All rows.
 #[derive(Debug, Default)]
 pub struct Store {
     messages: BTreeMap<(ConvKey, Seq), MessageRow>,
+    changes: BTreeMap<(ConvKey, Seq), ChangeRow>,
     entries: BTreeMap<(UserId, Seq), Entry>,
     conversations: BTreeMap<ConvKey, (Seq, u64)>,
-    outboxes: BTreeMap<OutboxName, Seq>,
-    outbox_devices: BTreeMap<OutboxName, DeviceId>,
+    outboxes: BTreeMap<(ConvKey, UserId, OutboxId), Outbox>,
     heads: BTreeMap<UserId, Seq>,
     epochs: BTreeMap<UserId, u64>,
-    marks: BTreeMap<(UserId, ConvKey), Seq>,
+    trims: BTreeMap<UserId, Seq>,
+    last_seen: BTreeMap<UserId, u64>,
+    privacy: BTreeMap<UserId, Latest<Privacy>>,
+    command_outboxes: BTreeMap<(UserId, OutboxId), Outbox>,
     cursors: BTreeMap<(UserId, DeviceId), Seq>,
+    devices: BTreeMap<(UserId, DeviceId), DeviceInfo>,
+    contacts: BTreeMap<(UserId, UserId), Latest<Option<String>>>,
+    blocks: BTreeMap<(UserId, UserId), Latest<bool>>,
+    taken: BTreeMap<Member, Seq>,
+    reads: BTreeMap<Member, Seq>,
+    delivered: BTreeMap<(UserId, ConvKey, DeviceId), Seq>,
+    receipts: BTreeMap<Member, PeerMarks>,
+    settings: BTreeMap<Member, Latest<ConvSettings>>,
+    hidden: BTreeMap<Member, Vec<(Seq, Seq)>>,
+    last_inbox: BTreeMap<Member, Seq>,
+}
+
+/// Joins the kept rows of a batch into a table.
+fn merge<K: Ord + Clone, V: Row + Clone>(
+    table: &mut BTreeMap<K, V>,
+    rows: &BTreeMap<K, V>,
+    keep: &mut impl FnMut() -> bool,
+) {
+    for (key, row) in rows.iter().filter(|_| keep()) {
+        join(table, key.clone(), row.clone());
+    }
 }
 
 impl Store {
     /// Writes those rows of a batch for which `keep` says so: all of them, or what a failed write
     /// left behind.
     pub fn write(&mut self, batch: &Batch, mut keep: impl FnMut() -> bool) {
-        fn grow<K: Ord + Clone, V: Ord + Copy>(
-            table: &mut BTreeMap<K, V>,
-            rows: &BTreeMap<K, V>,
-            keep: &mut impl FnMut() -> bool,
-        ) {
-            for (key, value) in rows.iter().filter(|_| keep()) {
-                let row = table.entry(key.clone()).or_insert(*value);
-                *row = (*row).max(*value);
-            }
-        }
-        for row in batch.messages.iter().filter(|_| keep()) {
-            self.messages.insert((row.conv, row.conv_seq), row.clone());
-        }
+        let keep = &mut keep;
+        merge(&mut self.messages, &batch.message_rows(), keep);
+        merge(&mut self.changes, &batch.changes, keep);
+        merge(&mut self.trims, &batch.trims, keep);
         for (user, entry) in batch.entries.iter().filter(|_| keep()) {
             self.entries.insert((*user, entry.inbox_seq), entry.clone());
         }
-        grow(&mut self.conversations, &batch.conversations, &mut keep);
-        grow(&mut self.outboxes, &batch.outboxes, &mut keep);
-        grow(&mut self.outbox_devices, &batch.outbox_devices, &mut keep);
-        grow(&mut self.heads, &batch.heads, &mut keep);
-        grow(&mut self.epochs, &batch.epochs, &mut keep);
-        grow(&mut self.marks, &batch.marks, &mut keep);
-        grow(&mut self.cursors, &batch.cursors, &mut keep);
+        merge(&mut self.conversations, &batch.conversations, keep);
+        merge(&mut self.outboxes, &batch.outboxes, keep);
+        merge(&mut self.heads, &batch.heads, keep);
+        merge(&mut self.epochs, &batch.epochs, keep);
+        merge(&mut self.last_seen, &batch.last_seen, keep);
+        merge(&mut self.privacy, &batch.privacy, keep);
+        merge(&mut self.command_outboxes, &batch.command_outboxes, keep);
+        merge(&mut self.cursors, &batch.cursors, keep);
+        merge(&mut self.devices, &batch.devices, keep);
+        merge(&mut self.contacts, &batch.contacts, keep);
+        merge(&mut self.blocks, &batch.blocks, keep);
+        merge(&mut self.taken, &batch.taken, keep);
+        merge(&mut self.reads, &batch.reads, keep);
+        merge(&mut self.delivered, &batch.delivered, keep);
+        merge(&mut self.receipts, &batch.receipts, keep);
+        merge(&mut self.settings, &batch.settings, keep);
+        merge(&mut self.hidden, &batch.hidden, keep);
+        merge(&mut self.last_inbox, &batch.last_inbox, keep);
+        self.remove_deleted(batch);
+    }
+
+    /// What deletes and trims leave nothing of, whichever of the two came first.
+    fn remove_deleted(&mut self, batch: &Batch) {
+        let rows = batch.messages.iter().map(|row| (row.conv, row.conv_seq));
+        for place in rows.chain(batch.changes.keys().copied()) {
+            if self.changes.get(&place).is_some_and(|change| change.delete)
+                && let Some(row) = self.messages.get_mut(&place)
+            {
+                row.content.empty();
+            }
+        }
+        let users = batch.entries.iter().map(|(user, _)| *user);
+        for user in users.chain(batch.trims.keys().copied()) {
+            let upto = self.trims.get(&user).copied().unwrap_or(0);
+            let gone = self.entries.range((user, 0)..=(user, upto));
+            for key in gone.map(|(key, _)| *key).collect::<Vec<_>>() {
+                self.entries.remove(&key);
+            }
+        }
     }
 
     /// Reads one entity.
     pub fn load(&self, load: &Load) -> Loaded {
         match *load {
             Load::Conversation(conv) => Loaded::Conversation(self.conversation(conv)),
-            Load::User(user) => Loaded::User(self.user(user)),
-            Load::Mark(user, conv) => {
-                Loaded::Mark(self.marks.get(&(user, conv)).copied().unwrap_or(0))
-            }
+            Load::User(user) => Loaded::User(Box::new(self.user(user))),
+            Load::Member(user, conv) => Loaded::Member(Box::new(self.member(user, conv))),
         }
     }
 
@@ -69,8 +119,8 @@ impl Store {
         let mut outboxes = Vec::new();
         for user in conv.participants() {
             let names = (conv, user, OutboxId(0))..=(conv, user, OutboxId(u64::MAX));
-            for (name, &next) in self.outboxes.range(names) {
-                let device = self.outbox_devices.get(name).copied().unwrap_or(DeviceId(0));
+            for (name, &(next, device)) in self.outboxes.range(names) {
+                let device = device.unwrap_or(DeviceId(0));
                 outboxes.push(OutboxState { user, device, outbox: name.2, next });
             }
         }
@@ -78,13 +128,63 @@ impl Store {
     }
 
     fn user(&self, user: UserId) -> UserState {
-        let devices = (user, DeviceId(0))..=(user, DeviceId(u32::MAX));
-        let devices = self.cursors.range(devices);
+        let devices = self.cursors.range((user, DeviceId(0))..=(user, DeviceId(u32::MAX)));
+        let outboxes = (user, OutboxId(0))..=(user, OutboxId(u64::MAX));
+        let outboxes = self.command_outboxes.range(outboxes);
         UserState {
             head: self.heads.get(&user).copied().unwrap_or(0),
             epoch: self.epochs.get(&user).copied().unwrap_or(0),
-            devices: devices.map(|((_, device), &acked)| (*device, acked)).collect(),
+            trimmed: self.trims.get(&user).copied().unwrap_or(0),
+            last_seen_us: self.last_seen.get(&user).copied().unwrap_or(0),
+            privacy: self.privacy.get(&user).map(|privacy| privacy.value).unwrap_or_default(),
+            devices: devices
+                .map(|(&(_, device), &acked)| {
+                    let info = self.devices.get(&(user, device)).cloned().unwrap_or_default();
+                    DeviceState { device, acked, info }
+                })
+                .collect(),
+            outboxes: outboxes
+                .map(|(&(_, outbox), &(next, device))| CommandOutbox {
+                    outbox,
+                    device: device.unwrap_or(DeviceId(0)),
+                    next,
+                })
+                .collect(),
         }
+    }
+
+    fn member(&self, user: UserId, conv: ConvKey) -> MemberState {
+        let key = (user, conv);
+        let taken = self.taken.get(&key).copied().unwrap_or(0);
+        let head = self.conversations.get(&conv).map_or(0, |head| head.0);
+        let devices = (user, conv, DeviceId(0))..=(user, conv, DeviceId(u32::MAX));
+        let devices = self.delivered.range(devices);
+        let mut state = MemberState {
+            taken: if user == conv.owner() { taken.max(head) } else { taken },
+            read: self.reads.get(&key).copied().unwrap_or(0),
+            delivered: devices.map(|(&(_, _, device), &upto)| (device, upto)).collect(),
+            peer: self.receipts.get(&key).cloned().unwrap_or_default(),
+            settings: self.settings.get(&key).map(|row| row.value).unwrap_or_default(),
+            contact: self.contact(user, conv.peer_of(user)),
+            hidden: self.hidden.get(&key).cloned().unwrap_or_default(),
+            last_inbox: self.last_inbox.get(&key).copied().unwrap_or(0),
+            own_above_read: Vec::new(),
+        };
+        let first = state.read.max(state.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
+        let plain_of_peer = |seq| match self.messages.get(&(conv, seq)) {
+            Some(row) => row.sender != user && row.is_plain(),
+            None => false,
+        };
+        let hidden = |seq| state.hidden.iter().any(|range| range.0 <= seq && seq <= range.1);
+        state.own_above_read =
+            (first..=state.taken).filter(|&seq| !plain_of_peer(seq) && !hidden(seq)).collect();
+        state
+    }
+
+    fn contact(&self, user: UserId, peer: UserId) -> ContactState {
+        let name = self.contacts.get(&(user, peer)).and_then(|row| row.value.clone());
+        let blocked = self.blocks.get(&(user, peer)).is_some_and(|row| row.value);
+        ContactState { contact: name.is_some(), blocked, name: name.unwrap_or_default() }
     }
 
     /// Reads a range of an inbox, at most `entries_max` entries, as a store may at any time.
@@ -97,10 +197,8 @@ impl Store {
             if *inbox_seq > scan.upto || (full && !entries.is_empty()) {
                 break;
             }
-            let entry = self.join(entry.clone());
-            if let EntryKind::Peer { body } = &entry.kind {
-                bytes += body.len();
-            }
+            let mut entry = entry.clone();
+            bytes += self.fill(&mut entry.kind);
             entries.push(entry);
         }
         let last = entries.last().map_or(scan.after, |entry: &Entry| entry.inbox_seq);
@@ -112,11 +210,71 @@ impl Store {
         Scanned { entries, covered }
     }
 
-    fn join(&self, mut entry: Entry) -> Entry {
-        if let EntryKind::Peer { body } = &mut entry.kind {
-            let message = self.messages.get(&(entry.conv, entry.conv_seq));
-            *body = message.map(|row| row.body.clone()).unwrap_or_default();
+    /// Joins an entry's body, and returns its length.
+    fn fill(&self, kind: &mut EntryKind) -> usize {
+        match kind {
+            EntryKind::Peer { at, body } => {
+                let row = self.messages.get(&(at.conv, at.conv_seq));
+                *body = row.map(|row| row.content.body()).unwrap_or_default();
+                body.len()
+            }
+            EntryKind::PeerChange { at, change, body } => {
+                if let Some(row) = self.changes.get(&(at.conv, change.target)) {
+                    change.delete = row.delete;
+                    *body = row.body.clone();
+                }
+                body.len()
+            }
+            _ => 0,
         }
-        entry
+    }
+
+    /// Reads a page of a list.
+    pub fn page(&self, page: &Page) -> Paged {
+        match *page {
+            Page::Messages { conv, from, newer, limit, bytes_max } => {
+                let rows: Box<dyn Iterator<Item = _>> = match newer {
+                    true => Box::new(self.messages.range((conv, from)..=(conv, u64::MAX))),
+                    false => Box::new(self.messages.range((conv, 0)..=(conv, from)).rev()),
+                };
+                let mut bytes = 0;
+                let some = |message: &StoredMessage| {
+                    let fits = bytes <= bytes_max as usize;
+                    bytes += message.body.len();
+                    fits
+                };
+                let messages = rows.take(limit as usize).map(|(_, row)| self.message(row));
+                Paged::Messages(messages.take_while(some).collect())
+            }
+            Page::Chats { user, before, limit } => {
+                let all = self.last_inbox.iter().filter(|((of, _), _)| *of == user);
+                let mut chats: Vec<_> = all.map(|((_, conv), &seq)| (*conv, seq)).collect();
+                chats.retain(|(_, seq)| *seq < before);
+                chats.sort_by_key(|(_, seq)| std::cmp::Reverse(*seq));
+                chats.truncate(limit as usize);
+                Paged::Chats(chats)
+            }
+            Page::Contacts { user, after, limit } => {
+                let keys = (user, FIRST)..=(user, LAST);
+                let known = self.contacts.range(keys.clone()).map(|(key, _)| key.1);
+                let blocked = self.blocks.range(keys).map(|(key, _)| key.1);
+                let mut peers: Vec<_> = known.chain(blocked).collect();
+                peers.sort_unstable();
+                peers.dedup();
+                let states = peers.into_iter().filter(|peer| peer.get() > after);
+                let states = states.map(|peer| (peer, self.contact(user, peer)));
+                let shown = states.filter(|(_, state)| state.contact || state.blocked);
+                Paged::Contacts(shown.take(limit as usize).collect())
+            }
+        }
+    }
+
+    fn message(&self, row: &MessageRow) -> StoredMessage {
+        let place = (row.conv, row.conv_seq);
+        let target = match row.content {
+            Content::Change(Change { target, .. }, _) => (row.conv, target),
+            _ => place,
+        };
+        StoredMessage::new(row, self.changes.get(&target))
     }
 }

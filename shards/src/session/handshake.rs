@@ -1,9 +1,10 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
+use super::catch_up::Scanning;
 use super::{Attached, Greeting, Session, State};
+use crate::devices::About;
 use crate::gate::Gated;
 use crate::shard::Shard;
-use crate::user::Device;
 use crate::work::Work;
 use crate::{Adoption, ConnId, CoreIndex, Effect, Relay, token};
 use persistence::Record;
@@ -79,6 +80,8 @@ impl Shard {
                     features: hello.features & wire::FEATURES,
                     inbox_epoch: hello.inbox_epoch,
                     acked: hello.acked,
+                    foreground: hello.foreground,
+                    about: About { name: hello.name.into(), platform: hello.platform.into() },
                     from: None,
                 },
                 _ => unreachable!("the core that handed it over decoded it"),
@@ -106,14 +109,14 @@ impl Shard {
         };
         let (id, device) = (greeting.user, greeting.device);
         let (claimed_epoch, acked) = (greeting.inbox_epoch, greeting.acked);
-        let user = self.users.ready(id);
-        let known = user.devices.iter().any(|d| d.id == device);
-        if !known && user.devices.len() >= self.config.limits.devices_max as usize {
-            return self.close(conn, CloseCode::DeviceLimit, "");
+        let about = std::mem::take(&mut greeting.about);
+        if let Err((code, retry_after_ms)) = self.may_attach(id, device) {
+            return self.close_for(conn, code, "", retry_after_ms);
         }
+        let user = self.users.ready(id);
         let epoch = self.config.epoch_base + user.epoch;
         let from = match claimed_epoch == epoch {
-            true if acked <= user.head => (acked, Verdict::Resume),
+            true if acked <= user.recent.head() => (acked, Verdict::Resume),
             // A device that knows more than the inbox holds: this inbox has another past (R12).
             true => {
                 let raised = user.epoch + 1;
@@ -123,16 +126,11 @@ impl Shard {
             false if claimed_epoch == 0 => (0, Verdict::Snapshot(SnapshotReason::NewDevice)),
             false => (0, Verdict::Snapshot(SnapshotReason::Epoch)),
         };
-        if !known {
-            // From now on the device counts for what is kept.
-            self.append_record(&Record::Cursor { user: id, device, acked: 0 });
-            let end = self.log.end();
-            let user = self.users.ready(id);
-            user.devices.push(Device { id: device, acked: 0, logged: 0, session: None });
-            user.dirty_until = end;
-        }
+        let until = self.log_device(id, device, about);
         let user = self.users.ready(id);
-        let displaced = user.device_mut(device).expect("known").session.replace(conn);
+        let of_user = user.device_mut(device).expect("known");
+        of_user.foreground = false;
+        let displaced = of_user.session.replace(conn);
         let session = self.sessions.get(conn).expect("looked up above");
         if let State::User(greeting) = &mut session.state {
             greeting.from = Some(from);
@@ -140,7 +138,8 @@ impl Shard {
         if let Some(older) = displaced {
             self.close(older, CloseCode::Displaced, "");
         }
-        self.gate.hold(self.log.end(), Gated::Welcome(conn));
+        self.attendance(id);
+        self.gate.hold(until, Gated::Welcome(conn));
     }
 
     fn raise_epoch(&mut self, id: UserId, epoch: u64) {
@@ -177,6 +176,7 @@ impl Shard {
             heartbeat_ms: limits.heartbeat_ms,
             server_time_ms: self.now.unix_us / 1_000,
             body_bytes_max: u64::from(limits.body_bytes_max),
+            privacy: Default::default(),
         };
         let attached = Attached {
             user: greeting.user,
@@ -187,11 +187,17 @@ impl Shard {
             in_flight: Default::default(),
             in_flight_bytes: 0,
             caught_up: false,
-            scan: None,
+            scanning: Scanning::No,
+            ahead: Default::default(),
+            asking: 0,
+            commanding: false,
+            typed: Default::default(),
         };
+        let (id, device, foreground) = (greeting.user, greeting.device, greeting.foreground);
         session.state = State::Attached(Box::new(attached));
         session.deadline_us = deadline_us;
         self.send(conn, &ServerFrame::Welcome(welcome));
+        self.set_foreground(id, device, foreground);
         self.pump(conn);
         self.resume(conn);
     }

@@ -77,8 +77,11 @@ impl Shard {
         let lanes_open = self.lanes_blocked == 0;
         let output_max = self.config.limits.output_bytes_max as usize;
         match self.sessions.get(conn) {
-            Some(Session { state: State::Attached(_), out, .. }) => {
-                lanes_open && out.len() < output_max
+            Some(Session { state: State::Attached(attached), out, gated_bytes, .. }) => {
+                lanes_open
+                    && out.len() + *gated_bytes < output_max
+                    && attached.asking < self.config.limits.requests_max
+                    && !attached.commanding
             }
             Some(Session { state: State::User(_), .. }) => false,
             // Before the log has its first segment nobody attaches.
@@ -148,6 +151,12 @@ impl Shard {
             ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
+            ClientFrame::Command(command) => self.command(conn, command),
+            ClientFrame::Contacts(contacts) => self.contacts(conn, contacts),
+            ClientFrame::Devices(devices) => self.devices(conn, devices),
+            ClientFrame::Watch(watch) => self.watch(conn, watch.users.iter().collect()),
+            ClientFrame::Activity(activity) => self.activity(conn, activity.foreground),
+            ClientFrame::Typing(typing) => self.typing(conn, typing.conv),
             // HELLO again, and what this server does not do yet.
             _ => self.close(conn, CloseCode::OutOfState, ""),
         }

@@ -1,12 +1,13 @@
 //! Output: answers, inbox entries while there is credit, closing.
 
-use super::{Session, State};
+use super::{Session, State, entries};
+use crate::gate::Gated;
 use crate::shard::Shard;
-use crate::{Ask, ConnId, Effect, SendAnswer, relay::Outcome};
-use persistence::{Entry, EntryKind, InboxKind, Record, Scan, Scanned};
+use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
+use persistence::Entry;
 use wire::{
-    AckLevel, Answer, CaughtUp, Close, CloseCode, Deliver, OutOfOrder, Own, Refused, Retry,
-    SendKey, Sent, ServerFrame, UserId,
+    AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
+    SendKey, Sent, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -26,6 +27,40 @@ impl Shard {
             self.ready.push_back(conn);
         }
         session.out.len() - before
+    }
+
+    /// Appends frames once everything that is in the log now is durable.
+    pub(crate) fn send_gated(&mut self, conn: ConnId, frames: &[ServerFrame<'_>]) {
+        let mut encoded = Vec::new();
+        frames.iter().for_each(|frame| wire::encode_server(&mut encoded, frame));
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        session.gated_bytes += encoded.len();
+        self.gate.hold(self.log.end(), Gated::Frames { conn, frames: encoded });
+    }
+
+    /// Appends encoded frames to the connection's output.
+    pub(crate) fn send_encoded(&mut self, conn: ConnId, frames: &[u8]) {
+        let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
+        if session.out.capacity() == 0 {
+            session.out = self.buffers.pop().unwrap_or_default();
+        }
+        session.gated_bytes -= frames.len();
+        session.out.extend_from_slice(frames);
+        if !session.sending && !std::mem::replace(&mut session.ready, true) {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// Refuses a request that is no send.
+    pub(crate) fn refuse_request(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        code: RefusalCode,
+        retry_after_ms: u64,
+    ) {
+        let refused = RequestRefused { request, code, retry_after_ms };
+        self.send(conn, &ServerFrame::RequestRefused(refused));
     }
 
     /// The connection's output, to be sent now.
@@ -69,6 +104,17 @@ impl Shard {
             Retry::Later => self.config.limits.retry_after_ms,
             Retry::Never => 0,
         };
+        self.close_for(conn, code, reason, retry_after_ms);
+    }
+
+    /// Ends a session, which may come back after `retry_after_ms`.
+    pub(crate) fn close_for(
+        &mut self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &str,
+        retry_after_ms: u64,
+    ) {
         self.send(conn, &ServerFrame::Close(Close { code, retry_after_ms, reason }));
         self.end(conn);
     }
@@ -103,11 +149,13 @@ impl Shard {
             }
             State::End { .. } => return,
         };
+        self.unwatch_all(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
         if device.session == Some(conn) {
             device.session = None;
+            self.attendance(id);
         }
     }
 
@@ -144,7 +192,7 @@ impl Shard {
                 self.stats.sent += 1;
                 if joins {
                     let session = self.sessions.get(answer.conn).and_then(Session::attached);
-                    session.expect("as above").entry_sent(length);
+                    session.expect("as above").entry_sent(length, None);
                 }
                 return;
             }
@@ -152,121 +200,16 @@ impl Shard {
         self.send(answer.conn, &frame);
     }
 
-    /// New entries of a user are durable: every attached device gets them.
-    pub(crate) fn pump_user(&mut self, id: UserId) {
-        let count = self.users.ready(id).devices.len();
-        for index in 0..count {
-            if let Some(conn) = self.users.ready(id).devices[index].session {
-                self.pump(conn);
-            }
-        }
-    }
-
-    /// Puts inbox entries into the session's output while it has credit and room.
-    pub(crate) fn pump(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let (frames, bytes) = (limits.window_frames, limits.window_bytes);
-        let output_max = limits.output_bytes_max as usize;
-        loop {
-            let Some(session) = self.sessions.get(conn) else { return };
-            let room = session.out.len() < output_max;
-            let Some(attached) = session.attached() else { return };
-            let user = self.users.ready(attached.user);
-            user.forget_before(self.log.start_of_tail());
-            if attached.sent >= user.visible {
-                if !std::mem::replace(&mut attached.caught_up, true) {
-                    let head = user.visible;
-                    self.send(conn, &ServerFrame::CaughtUp(CaughtUp { head }));
-                }
-                return;
-            }
-            if attached.scan.is_some() || !room || !attached.has_credit(frames, bytes) {
-                return;
-            }
-            match user.position(attached.sent + 1) {
-                Some(at) => {
-                    let id = attached.user;
-                    self.send_logged(conn, id, at);
-                }
-                None => return self.scan_for(conn),
-            }
-        }
-    }
-
-    /// Asks the store for entries that the log no longer holds.
-    fn scan_for(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        let user = self.users.ready(session.user);
-        let credit = limits.window_frames - session.in_flight.len() as u32;
-        let scan = Scan {
-            user: session.user,
-            after: session.sent,
-            upto: user.visible.min(user.first_recent() - 1),
-            entries_max: limits.scan_entries.min(credit),
-            bytes_max: limits.scan_bytes,
-        };
-        // No ask is free: the next one that ends lets this session go on.
-        let id = self.ask(Ask::Scan(scan), crate::loads::Pending::Scan(conn));
-        let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        session.scan = Some(id);
-    }
-
-    /// The store answered a scan.
-    pub(crate) fn scanned(&mut self, conn: ConnId, scanned: Scanned) {
-        let limits = &self.config.limits;
-        let (frames, bytes) = (limits.window_frames, limits.window_bytes);
-        let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        let id = attached.user;
-        attached.scan = None;
-        let before = attached.sent;
-        for entry in &scanned.entries {
-            let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else {
-                return;
-            };
-            if entry.inbox_seq != attached.sent + 1 || !attached.has_credit(frames, bytes) {
-                break;
-            }
-            self.send_stored(conn, id, entry);
-        }
-        let Some(attached) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        if attached.sent == before && attached.has_credit(frames, bytes) {
-            // The store lacks an entry that was flushed: nothing here may skip it in silence.
-            self.stats.store_holes += 1;
-            return self.close(conn, CloseCode::Overloaded, "the store lost inbox entries");
-        }
-        self.pump(conn);
-    }
-
-    fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
-        let (conv, conv_seq) = (entry.conv.seen_by(id), entry.conv_seq);
-        let time_ms = entry.time_us / 1_000;
-        let frame = match &entry.kind {
-            EntryKind::Peer { body } => {
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-            EntryKind::Own { outbox, n, void, hash } => {
-                let (outbox, n, void, hash) = (*outbox, *n, *void, *hash);
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            }
-        };
+    /// Sends an entry that the store gave.
+    pub(super) fn send_stored(&mut self, conn: ConnId, id: UserId, entry: &Entry) {
+        let frame = entries::stored(entry, id);
+        let place = entries::peer_place(&frame);
         let length = self.send(conn, &frame);
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
     /// Sends the entry of user `id` that stands in the record at `at`.
-    fn send_logged(&mut self, conn: ConnId, id: UserId, at: persistence::Position) {
+    pub(super) fn send_logged(&mut self, conn: ConnId, id: UserId, at: persistence::Position) {
         // The record borrows the log; the frame is encoded into the session's buffer, which is
         // taken out meanwhile.
         let mut out = match self.sessions.get(conn) {
@@ -274,7 +217,10 @@ impl Shard {
             _ => self.buffers.pop().unwrap_or_default(),
         };
         let before = out.len();
-        encode_logged(&mut out, &self.log.read(at), id);
+        let record = self.log.read(at);
+        let frame = entries::logged(&record, id);
+        wire::encode_server(&mut out, &frame);
+        let place = entries::peer_place(&frame);
         let length = out.len() - before;
         let session = self.sessions.get(conn).expect("attached");
         session.out = out;
@@ -282,62 +228,12 @@ impl Shard {
             session.ready = true;
             self.ready.push_back(conn);
         }
-        self.entry_counted(conn, length);
+        self.entry_counted(conn, length, place);
     }
 
-    fn entry_counted(&mut self, conn: ConnId, length: usize) {
+    fn entry_counted(&mut self, conn: ConnId, length: usize, place: Option<(UserId, Seq)>) {
         self.stats.entries += 1;
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
-        session.entry_sent(length);
+        session.entry_sent(length, place);
     }
-}
-
-/// The inbox entry of `id` in a record, as a frame.
-fn encode_logged(out: &mut Vec<u8>, record: &Record<'_>, id: UserId) {
-    let frame = match record {
-        Record::Message(m) => {
-            let (conv, conv_seq, time_ms) = (m.conv.seen_by(id), m.conv_seq, m.time_us / 1_000);
-            if m.sender == id {
-                let hash = m.void.unwrap_or_else(|| wire::body_hash(m.body));
-                let (outbox, n, void) = (m.outbox, m.n, m.void.is_some());
-                let (d_inbox, change) = (1, None);
-                ServerFrame::Own(Own {
-                    d_inbox,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change,
-                    hash,
-                })
-            } else {
-                let body = m.body;
-                ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-            }
-        }
-        Record::Inbox(i) => {
-            let (conv, conv_seq, time_ms) = (i.conv.seen_by(id), i.conv_seq, i.time_us / 1_000);
-            match i.kind {
-                InboxKind::Peer { body } => {
-                    ServerFrame::Deliver(Deliver { d_inbox: 1, conv, conv_seq, time_ms, body })
-                }
-                InboxKind::Own { outbox, n, void, hash } => ServerFrame::Own(Own {
-                    d_inbox: 1,
-                    conv,
-                    conv_seq,
-                    time_ms,
-                    outbox,
-                    n,
-                    void,
-                    change: None,
-                    hash,
-                }),
-                InboxKind::Nothing => unreachable!("a mark is no entry"),
-            }
-        }
-        _ => unreachable!("{record:?} holds no inbox entry"),
-    };
-    wire::encode_server(out, &frame);
 }

@@ -1,15 +1,15 @@
 //! Any frame that a peer may send, by proptest.
 
-use super::Frame;
+use super::{Frame, arbitrary_later};
 use proptest::prelude::*;
 use wire::*;
 
 /// Numbers of every length.
-fn number() -> impl Strategy<Value = u64> + Clone {
+pub fn number() -> impl Strategy<Value = u64> + Clone {
     (0u32..64, any::<u64>()).prop_map(|(shift, value)| value >> shift)
 }
 
-fn body() -> impl Strategy<Value = &'static [u8]> + Clone {
+pub fn body() -> impl Strategy<Value = &'static [u8]> + Clone {
     prop_oneof![
         8 => prop::collection::vec(any::<u8>(), 0..40),
         1 => prop::collection::vec(any::<u8>(), 100..300),
@@ -32,9 +32,24 @@ fn close() -> impl Strategy<Value = Close<'static>> + Clone {
     )
 }
 
+/// At most so many bytes, often exactly so many.
+pub fn text(bytes_max: usize) -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![
+        3 => ".{0,7}".prop_map(|text| &*text.leak()),
+        1 => Just("x".repeat(bytes_max)).prop_map(|text| &*text.leak()),
+    ]
+}
+
+/// A change, or none.
+pub fn change() -> impl Strategy<Value = Option<Change>> + Clone {
+    let change = (number(), any::<bool>());
+    prop_oneof![Just(None), change.prop_map(|(target, delete)| Some(Change { target, delete }))]
+}
+
 fn hello() -> impl Strategy<Value = Hello<'static>> + Clone {
     let numbers = (number(), number(), number(), any::<u64>(), number(), number());
-    (numbers, any::<bool>(), body()).prop_map(|(numbers, foreground, token)| Hello {
+    let texts = (text(NAME_BYTES_MAX), text(PLATFORM_BYTES_MAX));
+    (numbers, any::<bool>(), texts, body()).prop_map(|(numbers, foreground, texts, token)| Hello {
         version_min: numbers.0,
         version_max: numbers.1,
         features: numbers.2,
@@ -42,19 +57,28 @@ fn hello() -> impl Strategy<Value = Hello<'static>> + Clone {
         inbox_epoch: numbers.4,
         acked: numbers.5,
         foreground,
+        name: texts.0,
+        platform: texts.1,
         token,
     })
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> + Clone {
-    let who = (1..=u64::MAX, any::<u32>(), any::<bool>());
+    let verdicts = prop_oneof![
+        Just(Verdict::Resume),
+        Just(Verdict::Snapshot(SnapshotReason::NewDevice)),
+        Just(Verdict::Snapshot(SnapshotReason::Epoch)),
+        Just(Verdict::Snapshot(SnapshotReason::TooFar)),
+    ];
+    let who = (1..=u64::MAX, any::<u32>(), verdicts, arbitrary_later::privacy());
     (who, prop::array::uniform10(number())).prop_map(|(who, numbers)| Welcome {
         version: numbers[0],
         features: numbers[1],
         user: UserId::new(who.0).expect("not 0"),
         device: DeviceId(who.1),
         inbox_epoch: numbers[2],
-        verdict: if who.2 { Verdict::Resume } else { Verdict::Restart },
+        verdict: who.2,
+        privacy: who.3,
         from: numbers[3],
         head: numbers[4],
         window_frames: numbers[5],
@@ -81,8 +105,8 @@ fn answer() -> impl Strategy<Value = Answer> + Clone {
 
 fn own() -> impl Strategy<Value = Own> + Clone {
     let numbers = prop::array::uniform5(number());
-    (1..=u64::MAX, numbers, any::<bool>(), any::<u64>()).prop_map(
-        |(d_inbox, numbers, void, hash)| Own {
+    (1..=u64::MAX, numbers, any::<bool>(), change(), any::<u64>()).prop_map(
+        |(d_inbox, numbers, void, change, hash)| Own {
             d_inbox,
             conv: Conv::Direct(numbers[0]),
             conv_seq: numbers[1],
@@ -90,6 +114,7 @@ fn own() -> impl Strategy<Value = Own> + Clone {
             outbox: OutboxId(numbers[3]),
             n: numbers[4],
             void,
+            change: change.filter(|_| !void),
             hash: BodyHash(hash),
         },
     )
@@ -98,12 +123,17 @@ fn own() -> impl Strategy<Value = Own> + Clone {
 fn client() -> impl Strategy<Value = ClientFrame<'static>> + Clone {
     prop_oneof![
         hello().prop_map(ClientFrame::Hello),
-        (key(), body()).prop_map(|(key, body)| ClientFrame::Send(Send { key, body })),
+        (key(), change(), body()).prop_map(|(key, change, body)| {
+            let deletes = change.is_some_and(|change| change.delete);
+            ClientFrame::Send(Send { key, change, body: if deletes { &[] } else { body } })
+        }),
         (key(), any::<u64>())
             .prop_map(|(key, hash)| ClientFrame::Void(Void { key, hash: BodyHash(hash) })),
         number().prop_map(|inbox_seq| ClientFrame::Ack(Ack { inbox_seq })),
         number().prop_map(|acked| ClientFrame::Ping(Ping { acked })),
         close().prop_map(ClientFrame::Close),
+        arbitrary_later::client(),
+        arbitrary_later::client(),
     ]
 }
 
@@ -131,6 +161,8 @@ fn server() -> impl Strategy<Value = ServerFrame<'static>> + Clone {
         number().prop_map(|head| ServerFrame::Pong(Pong { head })),
         number().prop_map(|after_ms| ServerFrame::GoAway(GoAway { after_ms })),
         close().prop_map(ServerFrame::Close),
+        arbitrary_later::entry(),
+        arbitrary_later::page(),
     ]
 }
 

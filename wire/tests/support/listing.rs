@@ -1,6 +1,7 @@
 //! A frame as the list of its fields, under the names of PROTOCOL.md.
 
 use super::Frame;
+use super::listing_later;
 use std::fmt;
 use wire::*;
 
@@ -12,6 +13,12 @@ pub enum Value {
     U64(u64),
     Counted(Vec<u8>),
     Rest(Vec<u8>),
+    /// A count and so many varints.
+    Numbers(Vec<u64>),
+    /// A count and so many states of users.
+    Presences(Vec<(u64, u8, u64, u64)>),
+    /// Tags and bytes.
+    Extensions(Vec<(u64, Vec<u8>)>),
 }
 
 /// A frame's name, type byte (`None` for the empty frame), and fields in any order.
@@ -21,7 +28,7 @@ pub struct Listing {
     pub fields: Vec<(&'static str, Value)>,
 }
 
-use Value::{Byte, Counted, Rest, U64, Varint};
+use Value::{Byte, Counted, Extensions, Numbers, Presences, Rest, U64, Varint};
 
 /// The fields of any frame.
 pub fn list(frame: &Frame<'_>) -> Listing {
@@ -29,8 +36,12 @@ pub fn list(frame: &Frame<'_>) -> Listing {
         Frame::Client(frame) => match frame {
             ClientFrame::Ping(Ping { acked: 0 }) => ("PING", None, vec![]),
             ClientFrame::Hello(hello) => ("HELLO", Some(op::HELLO), list_hello(hello)),
-            ClientFrame::Send(Send { key, body }) => {
-                let fields = [list_key(0, key), vec![("body", Rest(body.to_vec()))]].concat();
+            ClientFrame::Send(Send { key, change, body }) => {
+                let mut fields = list_key(change_flag(*change), key);
+                fields.extend(change.map(|change| ("target", Varint(change.target))));
+                if !change.is_some_and(|change| change.delete) {
+                    fields.push(("body", Rest(body.to_vec())));
+                }
                 ("SEND", Some(op::SEND), fields)
             }
             ClientFrame::Void(Void { key, hash }) => {
@@ -46,6 +57,7 @@ pub fn list(frame: &Frame<'_>) -> Listing {
             ClientFrame::Close(close) => {
                 ("CLIENT_CLOSE", Some(op::CLIENT_CLOSE), list_close(close))
             }
+            other => listing_later::list_client(other),
         },
         Frame::Server(frame) => return list_server(frame),
     };
@@ -85,14 +97,15 @@ fn list_server(frame: &ServerFrame<'_>) -> Listing {
             ("GOAWAY", Some(op::GOAWAY), vec![("after_ms", Varint(go_away.after_ms))])
         }
         ServerFrame::Close(close) => ("SERVER_CLOSE", Some(op::SERVER_CLOSE), list_close(close)),
+        other => listing_later::list_server(other),
     };
     Listing { name, op, fields }
 }
 
-type Fields = Vec<(&'static str, Value)>;
+pub type Fields = Vec<(&'static str, Value)>;
 
 fn list_hello(hello: &Hello<'_>) -> Fields {
-    vec![
+    let mut fields = vec![
         ("version_min", Varint(hello.version_min)),
         ("version_max", Varint(hello.version_max)),
         ("features", Varint(hello.features)),
@@ -101,7 +114,14 @@ fn list_hello(hello: &Hello<'_>) -> Fields {
         ("acked", Varint(hello.acked)),
         ("flags", Byte(if hello.foreground { flag::FOREGROUND } else { 0 })),
         ("token", Counted(hello.token.to_vec())),
-    ]
+    ];
+    let texts = [(1, hello.name), (2, hello.platform)].into_iter();
+    let texts = texts.filter(|(_, text)| !text.is_empty());
+    let stated: Vec<_> = texts.map(|(tag, text)| (tag, text.as_bytes().to_vec())).collect();
+    if !stated.is_empty() {
+        fields.push(("extensions", Extensions(stated)));
+    }
+    fields
 }
 
 fn list_welcome(welcome: &Welcome) -> Fields {
@@ -111,7 +131,7 @@ fn list_welcome(welcome: &Welcome) -> Fields {
         ("user", Varint(welcome.user.get())),
         ("device", Varint(u64::from(welcome.device.0))),
         ("inbox_epoch", Varint(welcome.inbox_epoch)),
-        ("verdict", Byte(if welcome.verdict == Verdict::Restart { 1 } else { 0 })),
+        ("verdict", Byte(verdict(welcome.verdict))),
         ("from", Varint(welcome.from)),
         ("head", Varint(welcome.head)),
         ("window_frames", Varint(welcome.window_frames)),
@@ -119,7 +139,26 @@ fn list_welcome(welcome: &Welcome) -> Fields {
         ("heartbeat_ms", Varint(welcome.heartbeat_ms)),
         ("server_time_ms", Varint(welcome.server_time_ms)),
         ("body_bytes_max", Varint(welcome.body_bytes_max)),
+        ("visibility", Byte(welcome.privacy.visibility.number())),
+        ("refuse_strangers", Byte(welcome.privacy.refuse_strangers.into())),
     ]
+}
+
+fn verdict(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Resume => 0,
+        Verdict::Snapshot(SnapshotReason::NewDevice) => 1,
+        Verdict::Snapshot(SnapshotReason::Epoch) => 2,
+        Verdict::Snapshot(SnapshotReason::TooFar) => 3,
+    }
+}
+
+fn change_flag(change: Option<Change>) -> u8 {
+    match change {
+        None => 0,
+        Some(Change { delete: false, .. }) => flag::EDIT,
+        Some(Change { delete: true, .. }) => flag::DELETE,
+    }
 }
 
 fn list_sent(sent: &Sent) -> Fields {
@@ -145,13 +184,14 @@ fn list_sent(sent: &Sent) -> Fields {
 fn list_own(own: &Own) -> Fields {
     let mut fields = vec![
         ("d_inbox", Varint(own.d_inbox)),
-        ("flags", Byte(if own.void { flag::VOID } else { 0 })),
+        ("flags", Byte(change_flag(own.change) | if own.void { flag::VOID } else { 0 })),
     ];
     fields.extend(list_conv(own.conv));
     fields.push(("conv_seq", Varint(own.conv_seq)));
     fields.push(("time_ms", Varint(own.time_ms)));
     fields.push(("outbox", U64(own.outbox.0)));
     fields.push(("n", Varint(own.n)));
+    fields.extend(own.change.map(|change| ("target", Varint(change.target))));
     fields.push(("hash", U64(own.hash.0)));
     fields
 }
@@ -176,7 +216,7 @@ fn list_key(flags: u8, key: &SendKey) -> Fields {
     fields
 }
 
-fn list_conv(conv: Conv) -> Fields {
+pub fn list_conv(conv: Conv) -> Fields {
     let Conv::Direct(peer) = conv;
     vec![("kind", Byte(KIND_DIRECT)), ("peer", Varint(peer))]
 }
@@ -200,6 +240,24 @@ impl fmt::Display for Value {
             Counted(bytes) | Rest(bytes) => {
                 write!(f, "{} bytes", bytes.len())?;
                 bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+            }
+            Numbers(numbers) => {
+                write!(f, "{} items", numbers.len())?;
+                numbers.iter().try_for_each(|number| write!(f, " {number}"))
+            }
+            Presences(users) => {
+                write!(f, "{} items", users.len())?;
+                let mut users = users.iter();
+                users.try_for_each(|(user, state, version, seen)| {
+                    write!(f, " {user}:{state}:{version}:{seen}")
+                })
+            }
+            Extensions(extensions) => {
+                write!(f, "{} items", extensions.len())?;
+                extensions.iter().try_for_each(|(tag, bytes)| {
+                    write!(f, " {tag}:")?;
+                    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                })
             }
         }
     }

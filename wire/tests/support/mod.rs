@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod arbitrary;
+pub mod arbitrary_later;
 pub mod listing;
+pub mod listing_later;
 pub mod tables;
 
 use wire::{ClientFrame, ServerFrame};

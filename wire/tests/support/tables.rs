@@ -64,6 +64,21 @@ pub fn layouts() -> BTreeMap<(u8, String), Vec<[String; 3]>> {
     tables().into_iter().filter(is_layout).map(split).collect()
 }
 
+/// Whether a field with this condition is there: flags, `not` flags, `or` between flags, all that
+/// stand between commas; or a value of the field `result`.
+pub fn holds(condition: &str, bits: &BTreeMap<String, u8>, flags: u8, result: u8) -> bool {
+    let set = |name: &str| flags & bits[name] != 0;
+    condition.split(", ").filter(|part| !part.is_empty()).all(|part| {
+        if let Some(value) = part.strip_prefix("result ") {
+            number(value) == u64::from(result)
+        } else if let Some(name) = part.strip_prefix("not ") {
+            !set(name)
+        } else {
+            part.split(" or ").fold(false, |any, name| any | set(name))
+        }
+    })
+}
+
 pub fn flag_bits(frame: &str) -> BTreeMap<String, u8> {
     let rows = table(&["bit", "name", "frames", "meaning"]).rows.into_iter();
     rows.filter(|row| row[2].split(", ").any(|name| name == frame))

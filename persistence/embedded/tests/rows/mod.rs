@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 use persistence::{Backend, Batch, ConvKey, ConvState, Load, Loaded, MessageRecord, Record};
-use persistence::{EntryKind, Scan, Scanned, UserState};
+use persistence::{EntryKind, MemberState, PlaceAt, Scan, Scanned, UserState};
 use std::path::Path;
 use wire::{DeviceId, OutboxId, UserId};
 
@@ -37,6 +37,8 @@ pub fn batch(from: u64, upto: u64) -> Batch {
             void: None,
             inbox: [n, n],
             marks: [true, true],
+            hidden: [false; 2],
+            change: None,
             body: &body,
         };
         batch.add(&Record::Message(message), |_| true);
@@ -53,16 +55,16 @@ pub fn conversation(store: &impl Backend) -> ConvState {
     }
 }
 
-pub fn user_state(store: &impl Backend, number: u64) -> UserState {
+pub fn user_state(store: &impl Backend, number: u64) -> Box<UserState> {
     match store.load(&Load::User(user(number))).expect("readable") {
         Loaded::User(state) => state,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn mark(store: &impl Backend, number: u64) -> u64 {
-    match store.load(&Load::Mark(user(number), conv())).expect("readable") {
-        Loaded::Mark(mark) => mark,
+pub fn member(store: &impl Backend, number: u64) -> Box<MemberState> {
+    match store.load(&Load::Member(user(number), conv())).expect("readable") {
+        Loaded::Member(state) => state,
         other => panic!("{other:?}"),
     }
 }
@@ -81,16 +83,20 @@ pub fn assert_holds(store: &impl Backend, last: u64) {
         assert_eq!(state.outboxes.len(), 1);
         assert_eq!((state.outboxes[0].next, state.outboxes[0].device), (last + 1, DeviceId(4)));
         assert_eq!(state.outboxes[0].outbox, OutboxId(u64::MAX - 3));
-        assert_eq!(user_state(store, 9).devices, [(DeviceId(2), last)]);
+        let devices = user_state(store, 9).devices;
+        assert_eq!((devices.len(), devices[0].device, devices[0].acked), (1, DeviceId(2), last));
     }
     assert_eq!((user_state(store, 7).head, user_state(store, 9).head), (last, last));
-    assert_eq!((mark(store, 7), mark(store, 9)), (last, last));
+    assert_eq!((member(store, 7).taken, member(store, 9).taken), (last, last));
     let scanned = scan(store, 0, u64::MAX, u32::MAX);
     assert_eq!(scanned.covered, u64::MAX);
     assert_eq!(scanned.entries.len() as u64, last);
     for (entry, n) in scanned.entries.iter().zip(1..) {
-        assert_eq!((entry.inbox_seq, entry.conv_seq, entry.time_us), (n, n, 1_000 + n));
-        assert_eq!(entry.kind, EntryKind::Peer { body: body(n).into() });
+        let at = PlaceAt { conv: conv(), conv_seq: n, time_us: 1_000 + n };
+        assert_eq!(
+            (entry.inbox_seq, &entry.kind),
+            (n, &EntryKind::Peer { at, body: body(n).into() })
+        );
     }
 }
 

@@ -1,0 +1,9 @@
+//! What cores do around messages, through events: presence, typing, commands, devices.
+
+#![allow(missing_docs, reason = "a test binary")]
+
+mod commands;
+mod devices;
+mod presence;
+mod typing;
+mod world;

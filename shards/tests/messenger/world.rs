@@ -1,0 +1,306 @@
+//! Cores with disks, lanes and clients in memory, in steps of a millisecond. The store takes every
+//! batch and never says anything but "empty", so what a test needs stays in the log.
+
+use persistence::{FoundLog, IoDone, IoOp, Loaded, Recovered};
+use shards::{
+    Adoption, Answer, Ask, Claims, ConnId, Core, CoreConfig, CoreIndex, Driver, Effect, Event,
+    Handle, Limits, Now, Relay, Reply, Taken, token::Key, turn,
+};
+use std::collections::{BTreeMap, VecDeque};
+use wire::{ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId};
+
+/// Limits under which nothing is evicted or flushed while a test runs.
+pub fn limits() -> Limits {
+    Limits { flush_ms: 1 << 40, ..Limits::default() }
+}
+
+/// A client's name in a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    core: CoreIndex,
+    conn: ConnId,
+}
+
+#[derive(Default)]
+struct Link {
+    input: Vec<u8>,
+    /// Contents of frames that nobody looked at.
+    frames: Vec<Vec<u8>>,
+    partial: Vec<u8>,
+}
+
+/// One core's driver.
+#[derive(Default)]
+struct Memory {
+    now: Now,
+    done: VecDeque<Event<'static>>,
+    links: BTreeMap<ConnId, Link>,
+    lanes_out: Vec<(CoreIndex, Relay)>,
+    lanes_in: VecDeque<(CoreIndex, Relay)>,
+    segments: BTreeMap<u32, Vec<u8>>,
+    /// Relays that left.
+    relays: Vec<Relay>,
+    /// Writes become durable only when told.
+    disk_waits: bool,
+    held: Vec<Event<'static>>,
+}
+
+impl Driver for Memory {
+    fn now(&mut self) -> Now {
+        self.now
+    }
+
+    fn reap(&mut self, max: usize, handle: Handle<'_>) {
+        for _ in 0..max.min(self.done.len()) {
+            handle(self.done.pop_front().expect("counted"));
+        }
+        for (&conn, link) in &mut self.links {
+            if !link.input.is_empty() {
+                let Taken(taken) = handle(Event::Received { conn, bytes: &link.input });
+                link.input.drain(..taken);
+            }
+        }
+    }
+
+    fn drain(&mut self, _max: usize, handle: Handle<'_>) {
+        while let Some((from, relay)) = self.lanes_in.pop_front() {
+            handle(Event::Relayed { from, relay });
+        }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { conn, buffer } => {
+                if let Some(link) = self.links.get_mut(&conn) {
+                    link.receive(&buffer);
+                }
+                self.done.push_back(Event::Sent { conn, buffer });
+            }
+            Effect::Close { conn } => self.done.push_back(Event::Closed { conn }),
+            Effect::Relay { to, relay } => {
+                self.relays.push(relay.clone());
+                self.lanes_out.push((to, relay));
+            }
+            Effect::Write(op) => self.write(op),
+            Effect::Ask { id, ask } => {
+                let reply = match ask {
+                    Ask::Write(_) => Reply::Written,
+                    Ask::Load(load) => Reply::Loaded(Loaded::empty(&load)),
+                    Ask::Page(page) => Reply::Paged(empty_page(&page)),
+                    Ask::Scan(scan) => panic!("everything is in memory: {scan:?}"),
+                };
+                self.done.push_back(Event::Answered(Answer { id, reply: Ok(reply) }));
+            }
+            Effect::Receive { .. } => {}
+            Effect::Handoff { .. } => panic!("clients arrive at their home"),
+        }
+    }
+
+    fn wait(&mut self, _until_us: Option<u64>) {}
+}
+
+fn empty_page(page: &persistence::Page) -> persistence::Paged {
+    match page {
+        persistence::Page::Messages { .. } => persistence::Paged::Messages(Vec::new()),
+        persistence::Page::Chats { .. } => persistence::Paged::Chats(Vec::new()),
+        persistence::Page::Contacts { .. } => persistence::Paged::Contacts(Vec::new()),
+    }
+}
+
+impl Memory {
+    fn write(&mut self, op: IoOp) {
+        let done = match op {
+            IoOp::Prepare { segment } => {
+                self.segments.insert(segment, Vec::new());
+                IoDone::Prepared { segment }
+            }
+            IoOp::Write { id, segment, offset, bytes } => {
+                let content = self.segments.get_mut(&segment).expect("prepared");
+                content.resize(content.len().max(offset as usize + bytes.len()), 0);
+                content[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+                IoDone::Written { id }
+            }
+            IoOp::Retire { .. } | IoOp::RetireOlder => return,
+        };
+        match self.disk_waits {
+            true => self.held.push(Event::Written(done)),
+            false => self.done.push_back(Event::Written(done)),
+        }
+    }
+}
+
+impl Link {
+    fn receive(&mut self, bytes: &[u8]) {
+        let mut input = std::mem::take(&mut self.partial);
+        input.extend_from_slice(bytes);
+        let (mut rest, mut frames) = (input.as_slice(), wire::Deframer::default());
+        while !rest.is_empty() {
+            frames
+                .next(&mut rest, 1 << 20, |content| self.frames.push(content.to_vec()))
+                .expect("frames");
+        }
+    }
+}
+
+/// A server.
+pub struct World {
+    limits: Limits,
+    cores: Vec<Core>,
+    drivers: Vec<Memory>,
+    now: Now,
+    connections: u32,
+    logs: Vec<FoundLog>,
+    generation: u64,
+}
+
+impl World {
+    /// A new one.
+    pub fn new(cores: u16, limits: Limits) -> World {
+        let now = Now { mono_us: 1_000_000, unix_us: 1_700_000_000_000_000 };
+        let (cores_made, drivers, logs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut world =
+            World { limits, cores: cores_made, drivers, now, connections: 0, logs, generation: 0 };
+        world.start(cores);
+        world
+    }
+
+    fn start(&mut self, cores: u16) {
+        let recovered = Recovered::read(self.logs.clone()).expect("readable");
+        self.generation = recovered.generation();
+        self.cores.clear();
+        self.drivers.clear();
+        for index in 0..cores {
+            let config = CoreConfig {
+                index,
+                cores,
+                limits: self.limits.clone(),
+                key: Key::new([1; 32]),
+                seed: 1,
+                epoch_base: 1,
+            };
+            self.cores.push(Core::new(config, recovered.deal(index, cores), self.now));
+            self.drivers.push(Memory::default());
+        }
+        self.run_ms(5);
+    }
+
+    /// kill -9, and a new start with what is on the disk.
+    pub fn restart(&mut self) {
+        for (index, driver) in self.drivers.iter_mut().enumerate() {
+            let segments = std::mem::take(&mut driver.segments).into_iter();
+            self.logs.push(FoundLog {
+                generation: self.generation,
+                core: index as u16,
+                segments: segments.map(|(segment, bytes)| (segment, bytes.into())).collect(),
+            });
+        }
+        self.start(self.drivers.len() as u16);
+    }
+
+    /// The core where a user lives.
+    pub fn home(&self, user: u64) -> CoreIndex {
+        persistence::slot_of(id(user)) % self.cores.len() as u16
+    }
+
+    /// Time passes.
+    pub fn run_ms(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now.mono_us += 1_000;
+            self.now.unix_us += 1_000;
+            for index in 0..self.cores.len() {
+                self.drivers[index].now = self.now;
+                turn(&mut self.cores[index], &mut self.drivers[index]);
+                for (to, relay) in std::mem::take(&mut self.drivers[index].lanes_out) {
+                    self.drivers[to as usize].lanes_in.push_back((index as CoreIndex, relay));
+                }
+            }
+        }
+    }
+
+    /// A client that says HELLO, and what the server answers within some milliseconds.
+    pub fn attach(&mut self, user: u64, device: u32, foreground: bool) -> Client {
+        self.attach_as(user, device, foreground, "", "")
+    }
+
+    /// With name and platform.
+    pub fn attach_as(
+        &mut self,
+        user: u64,
+        device: u32,
+        foreground: bool,
+        name: &str,
+        platform: &str,
+    ) -> Client {
+        let core = self.home(user);
+        let claims = Claims { user: id(user), device: DeviceId(device) };
+        self.connections += 1;
+        let conn = ConnId { index: self.connections, generation: 1 };
+        let mut bytes = Vec::new();
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            features: 0,
+            outbox: OutboxId(u64::from(device)),
+            inbox_epoch: 0,
+            acked: 0,
+            foreground,
+            token: b"unread",
+            name,
+            platform,
+        };
+        wire::encode_client(&mut bytes, &ClientFrame::Hello(hello));
+        self.drivers[core as usize].links.insert(conn, Link::default());
+        let adoption = Box::new(Adoption { claims, bytes });
+        let event = Event::Adopted { conn, from: core, adoption };
+        self.drivers[core as usize].done.push_back(event);
+        self.run_ms(5);
+        Client { core, conn }
+    }
+
+    /// A frame from a client.
+    pub fn send(&mut self, client: Client, frame: ClientFrame<'_>) {
+        let link = self.link(client);
+        wire::encode_client(&mut link.input, &frame);
+    }
+
+    /// The client is gone without a word.
+    pub fn cut(&mut self, client: Client) {
+        let driver = &mut self.drivers[client.core as usize];
+        driver.links.remove(&client.conn);
+        driver.done.push_back(Event::Closed { conn: client.conn });
+        self.run_ms(2);
+    }
+
+    /// What a client received and nobody looked at, each frame through `f`.
+    pub fn take<T>(
+        &mut self,
+        client: Client,
+        mut f: impl FnMut(ServerFrame<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let frames = std::mem::take(&mut self.link(client).frames);
+        let decode = |content: &Vec<u8>| f(wire::decode_server(content).expect("a server's frame"));
+        frames.iter().filter_map(decode).collect()
+    }
+
+    fn link(&mut self, client: Client) -> &mut Link {
+        self.drivers[client.core as usize].links.get_mut(&client.conn).expect("a client")
+    }
+
+    /// Relays that left all cores since the last call.
+    pub fn relays(&mut self) -> Vec<Relay> {
+        self.drivers.iter_mut().flat_map(|driver| std::mem::take(&mut driver.relays)).collect()
+    }
+
+    /// Whether writes stay on their way from now on; what was held completes.
+    pub fn hold_disks(&mut self, hold: bool) {
+        for driver in &mut self.drivers {
+            driver.disk_waits = hold;
+            driver.done.extend(driver.held.drain(..));
+        }
+    }
+}
+
+/// A user's number as a name.
+pub fn id(user: u64) -> UserId {
+    UserId::new(user).expect("not 0")
+}
