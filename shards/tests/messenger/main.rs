@@ -2,8 +2,10 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+mod changes;
 mod commands;
 mod devices;
 mod presence;
+mod receipts;
 mod typing;
 mod world;
