@@ -31,6 +31,7 @@ pub use log::{Log, LogConfig};
 pub use position::Position;
 pub use record::{InboxKind, InboxRecord, MessageRecord, Record};
 pub use recover::{CoreStart, FoundLog, RecoverError, Recovered};
+pub use recovered::RECOVERED_PLACE_BYTES;
 
 /// Writes to the log's device are aligned to this, in bytes.
 pub const BLOCK_BYTES: usize = 4096;

@@ -17,6 +17,7 @@ mod inbox;
 mod lane;
 mod limits;
 mod loads;
+pub mod memory;
 mod place;
 mod recovered;
 mod relay;

@@ -196,7 +196,10 @@ impl Shard {
     /// Asks the store for entries that the log no longer holds.
     fn scan_for(&mut self, conn: ConnId) {
         let limits = &self.config.limits;
-        let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
+        let session = self.sessions.get(conn).expect("attached");
+        // What a scan brings goes into the output at once.
+        let room = limits.output_bytes_max.saturating_sub(session.out.len() as u32);
+        let session = session.attached().expect("attached");
         let user = self.users.ready(session.user);
         let credit = limits.window_frames - session.in_flight.len() as u32;
         let scan = Scan {
@@ -204,7 +207,7 @@ impl Shard {
             after: session.sent,
             upto: user.visible.min(user.first_recent() - 1),
             entries_max: limits.scan_entries.min(credit),
-            bytes_max: limits.scan_bytes,
+            bytes_max: limits.scan_bytes.min(room),
         };
         // No ask is free: the next one that ends lets this session go on.
         let id = self.ask(Ask::Scan(scan), crate::loads::Pending::Scan(conn));
