@@ -30,7 +30,7 @@ pub use io::{IoDone, IoOp};
 pub use log::{Log, LogConfig};
 pub use position::Position;
 pub use record::{InboxKind, InboxRecord, MessageRecord, Record};
-pub use recover::{CoreStart, FoundLog, RecoverError, Recovered};
+pub use recover::{CoreStart, FoundLog, Reading, RecoverError, Recovered};
 pub use recovered::RECOVERED_PLACE_BYTES;
 
 /// Writes to the log's device are aligned to this, in bytes.
