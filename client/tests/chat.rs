@@ -4,7 +4,7 @@ mod terminal;
 
 use std::time::Duration;
 
-use terminal::{Chat, Server, dir};
+use terminal::{Chat, Plain, Server, dir, without_time};
 
 #[test]
 fn who_comes_back_has_everything_in_order_once() {
@@ -83,5 +83,33 @@ fn trouble_is_said_in_a_line() {
     drop(server);
     open.sees_within("offline", Duration::from_secs(10));
     open.sees("next try in");
+    std::fs::remove_dir_all(dir).expect("own directory");
+}
+
+#[test]
+fn plain_lines_say_once_and_whole_why_it_is_offline() {
+    let dir = dir("plain");
+    let mut server = Server::start(&dir);
+    let (token, journal) = (server.token(1), dir.join("chat"));
+    let mut chat = Plain::start(&server, &token, &journal, 2);
+    chat.sees("! online");
+    server.kill();
+    chat.sees("! offline (the server closed)");
+    chat.say("10:15: still here?");
+    chat.sees("○ 2: 10:15: still here?");
+    // Time for some tries that fail.
+    std::thread::sleep(Duration::from_secs(3));
+    server.restart();
+    chat.sees("✓ 2: 10:15: still here?");
+    let lines = chat.lines();
+    let links: Vec<_> = lines.iter().filter(|line| line.starts_with('!')).collect();
+    assert_eq!(links, ["! online", "! offline (the server closed)", "! online"]);
+    drop(chat);
+    server.kill();
+    let chat = Plain::start(&server, &token, &journal, 2);
+    chat.sees(&format!("! offline ({}: Connection refused (os error 111))", server.address));
+    let first = chat.lines().remove(0);
+    let past = first.strip_prefix("    2: ").expect("the past is indented");
+    assert_eq!(without_time(past), "✓ 10:15: still here?");
     std::fs::remove_dir_all(dir).expect("own directory");
 }

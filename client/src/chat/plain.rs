@@ -1,6 +1,6 @@
 //! Lines in, lines out: `○ 2: text` when queued, `✓ 2: text` when sent, `⊘ 2: text` when given up,
 //! `< 2: text` for what user 2 sent, `= 2: …` for what another own device sent, `! …` for notes.
-//! What was here before stands at the start, indented.
+//! What was here before stands at the start, indented and with its time.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::sync::mpsc::Sender;
@@ -22,9 +22,14 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
     show_history(&talk)?;
     let sender = talk.connection.sender();
     thread::spawn(move || read(&sender));
-    let (mut ended, mut state) = (false, String::new());
+    let (mut ended, mut online) = (false, None);
     loop {
         let input = talk.turn(Duration::from_millis(500))?;
+        // What comes because it is online stands behind that line; what came before it went
+        // offline stands before that one.
+        if talk.connection.client().is_attached() {
+            show_link(&talk, &mut online)?;
+        }
         while let Some(event) = talk.event()? {
             show(&mut talk, &event)?;
         }
@@ -36,17 +41,28 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
             Some(None) => ended = true,
             None => {}
         }
-        // Only whether it is online: the countdown would be a line each second.
-        let now = talk.state();
-        let now = now.split([',', ';', ':']).next().unwrap_or_default().to_owned();
-        if now != state {
-            say(&format!("! {now}"))?;
-            state = now;
-        }
+        show_link(&talk, &mut online)?;
         if ended && !talk.connection.client().has_pending() {
             return talk.quit();
         }
     }
+}
+
+/// Says once that the device is online or, with the first reason, that it is not: each try that
+/// fails later would be a line more.
+fn show_link(talk: &Talk<Input>, online: &mut Option<bool>) -> Result<(), String> {
+    let attached = talk.connection.client().is_attached();
+    if *online == Some(attached) {
+        return Ok(());
+    }
+    let line = match (attached, talk.connection.trouble()) {
+        (true, _) => "! online".to_owned(),
+        (false, Some(trouble)) => format!("! offline ({trouble})"),
+        // Nobody knows yet.
+        (false, None) => return Ok(()),
+    };
+    *online = Some(attached);
+    say(&line)
 }
 
 fn obey(talk: &mut Talk<Input>, line: Line) -> Result<(), String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use client::blocking::Connection;
 use client::{ClientEvent, CloseCode, Conv, Fault, Kind, Message, Retry, SendId};
+use time::{Date, OffsetDateTime, UtcOffset};
 
 pub const QUEUED: &str = "○";
 pub const SENT: &str = "✓";
@@ -152,15 +153,33 @@ impl<T: Send + 'static> Talk<T> {
     }
 }
 
-/// A line for a message of the history.
+/// A line for a message of the history, with its time where the user is.
 pub fn history_line(message: &Message) -> Option<String> {
     let text = message.body.as_deref().map(printable);
-    Some(match (message.kind, text) {
+    let text = match (message.kind, text) {
         (Kind::OwnVoid, _) => return None,
         (Kind::Own, Some(text)) => format!("{SENT} {text}"),
         (Kind::Own, None) => format!("{SENT} (sent from another device)"),
         (Kind::Peer, text) => format!("< {}", text.unwrap_or_default()),
-    })
+    };
+    let today = local(OffsetDateTime::now_utc()).date();
+    Some(format!("{} {text}", clock(message.time_ms, today)))
+}
+
+/// Hours and minutes; with the day if that is not today.
+fn clock(time_ms: u64, today: Date) -> String {
+    let seconds = i64::try_from(time_ms / 1_000).unwrap_or(i64::MAX);
+    // A server whose time is no time shows as the epoch.
+    let time = OffsetDateTime::from_unix_timestamp(seconds);
+    let time = local(time.unwrap_or(OffsetDateTime::UNIX_EPOCH));
+    let clock = format!("{:02}:{:02}", time.hour(), time.minute());
+    if time.date() == today { clock } else { format!("{} {clock}", time.date()) }
+}
+
+/// In the zone of this machine's user, as it was at that time; UTC if nobody knows.
+fn local(time: OffsetDateTime) -> OffsetDateTime {
+    let offset = UtcOffset::local_offset_at(time).unwrap_or(UtcOffset::UTC);
+    time.checked_to_offset(offset).unwrap_or(time)
 }
 
 /// Other people's bytes must not command this terminal.
@@ -197,6 +216,18 @@ mod tests {
         for wrong in ["/to", "/to 0", "/to x", "/to 1 2", "/quit now", "/smile"] {
             assert!(matches!(Line::parse(wrong), Line::Wrong(_)), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_time_has_its_day_only_if_that_is_another() {
+        // 2026-03-04 05:06:07 UTC. The zone of who runs this moves both alike.
+        let time_ms = 1_772_600_767_000;
+        let there = local(OffsetDateTime::from_unix_timestamp(1_772_600_767).unwrap());
+        let clock_there = format!("{:02}:{:02}", there.hour(), there.minute());
+        assert_eq!(clock(time_ms, there.date()), clock_there);
+        let tomorrow = there.date().next_day().unwrap();
+        assert_eq!(clock(time_ms, tomorrow), format!("{} {clock_there}", there.date()));
+        assert!(clock(u64::MAX, tomorrow).starts_with("19"), "no time is no panic");
     }
 
     #[test]
