@@ -7,7 +7,7 @@
 
 mod body;
 pub mod cli;
-mod crowd;
+pub mod crowd;
 mod device;
 mod floor;
 mod floor_wire;
