@@ -4,6 +4,11 @@
 
 mod commands;
 mod devices;
+mod history;
 mod presence;
+mod retention;
+mod snapshot;
+#[path = "../../sim/src/store.rs"]
+mod store;
 mod typing;
 mod world;
