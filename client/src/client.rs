@@ -1,16 +1,21 @@
 //! The client: order and dispatch. What is durable is in `state`, what came in is handled in
 //! `inbound`, what is due in `deadlines`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wire::{Ack, ClientFrame, Close, CloseCode, Conv, Hello, OutboxId, Ping, encode_client};
+use wire::{Ack, ClientFrame, Close, CloseCode, Conv, Hello, OutboxId, Ping, Seq, encode_client};
 
 use crate::ack::Acks;
+use crate::commands::Attempt;
 use crate::connection::{Connection, Random, Stage};
-use crate::journal::{Entry, Journal, JournalError, read, snapshot};
+use crate::entry::Entry;
+use crate::journal::{Journal, JournalError, read, snapshot};
+use crate::live::Live;
+use crate::overview::Overview;
 use crate::queue::Round;
+use crate::requests::Requests;
 use crate::state::State;
-use crate::{ClientEvent, ComposeError, Config, SendId};
+use crate::{ClientEvent, Config};
 
 /// One device of one user: a sans-IO state machine.
 ///
@@ -26,6 +31,15 @@ pub struct Client {
     pub(crate) acks: Acks,
     pub(crate) random: Random,
     pub(crate) now_ms: u64,
+    pub(crate) command_attempt: Attempt,
+    /// Read marks that were told on this attach, and when.
+    pub(crate) reads_told: BTreeMap<Conv, (Seq, u64)>,
+    pub(crate) requests: Requests,
+    /// A snapshot that is under way.
+    pub(crate) overview: Option<Overview>,
+    /// Conversations for which asking brought nothing on this attach.
+    pub(crate) futile: BTreeSet<Conv>,
+    pub(crate) live: Live,
     events: VecDeque<(u64, ClientEvent)>,
 }
 
@@ -52,6 +66,12 @@ impl Client {
 
     fn with(config: Config, state: State, journal: Journal, random: u64) -> Client {
         Client {
+            command_attempt: Attempt::default(),
+            reads_told: BTreeMap::new(),
+            requests: Requests::default(),
+            overview: None,
+            futile: BTreeSet::new(),
+            live: Live::new(config.foreground),
             config,
             state,
             journal,
@@ -61,38 +81,6 @@ impl Client {
             now_ms: 0,
             events: VecDeque::new(),
         }
-    }
-
-    /// Queues a message. It goes out after its commit, by itself, also after a crash.
-    pub fn compose(&mut self, conv: Conv, body: &[u8]) -> Result<SendId, ComposeError> {
-        let Conv::Direct(peer) = conv;
-        let own = self.state.identity.is_some_and(|(user, _)| user.get() == peer);
-        if peer == 0 || own {
-            return Err(ComposeError::BadRecipient(peer));
-        }
-        let limit = self.body_bytes_max();
-        if body.is_empty() {
-            return Err(ComposeError::Empty);
-        }
-        if body.len() > limit {
-            return Err(ComposeError::TooBig { bytes: body.len(), limit });
-        }
-        let id = SendId { conv, serial: self.state.serial + 1 };
-        let given_out = self.state.conversations.get(&conv).map_or(0, |found| found.given_out);
-        let outbox = self.state.outbox;
-        self.record(&Entry::Composed { id, outbox, n: given_out + 1, void: false, body });
-        self.tell(ClientEvent::Queued { id });
-        Ok(id)
-    }
-
-    /// Gives a send up under its number. `false`: it is settled already. What becomes of it,
-    /// `GivenUp` or still `Sent`, is told when it is settled.
-    pub fn give_up(&mut self, id: SendId) -> bool {
-        let Some(send) = self.state.pending(id) else { return false };
-        if !send.void {
-            self.record(&Entry::GaveUp { id });
-        }
-        true
     }
 
     /// A connection to the server stands.
@@ -111,6 +99,12 @@ impl Client {
                 found.queue.detach();
             }
         }
+        self.command_attempt = Attempt::Unsent;
+        self.reads_told.clear();
+        self.requests.detach();
+        self.overview = None;
+        self.futile.clear();
+        self.live.detach();
     }
 
     /// Leaves in order: `output()` says so, then the adapter closes. It does not come back by
@@ -139,7 +133,9 @@ impl Client {
         if !self.journal.is_dirty() {
             return Vec::new();
         }
-        self.acks.take(self.state.position);
+        if self.overview.is_none() {
+            self.acks.take(self.state.position);
+        }
         self.journal.take()
     }
 
@@ -187,10 +183,10 @@ impl Client {
             inbox_epoch: self.state.epoch,
             // Committed: nothing moved it since the connection was opened.
             acked: self.state.position,
-            foreground: self.config.foreground,
-            name: "",
-            platform: "",
+            foreground: self.live.hello(),
             token: &self.config.token,
+            name: &self.config.device_name,
+            platform: &self.config.platform,
         };
         encode_client(out, &ClientFrame::Hello(hello));
     }
@@ -207,6 +203,12 @@ impl Client {
                 found.queue.round(conv, &round, |frame| encode_client(out, &frame));
             }
         }
+        self.ask_lacking();
+        let mut emit = |frame: ClientFrame<'_>| encode_client(out, &frame);
+        self.put_command(&mut emit);
+        self.put_reads(&mut emit);
+        self.requests.put(self.now_ms, &mut emit);
+        self.live.put(self.now_ms, &mut emit);
         if out.is_empty() && self.now_ms >= self.ping_due_ms() {
             let acked = self.acks.tell(self.now_ms).unwrap_or(0);
             encode_client(out, &ClientFrame::Ping(Ping { acked }));

@@ -5,6 +5,10 @@
 pub struct Config {
     /// Proves user and device; opaque.
     pub token: Vec<u8>,
+    /// What the user's other devices call this one; at most `wire::NAME_BYTES_MAX` bytes.
+    pub device_name: String,
+    /// What it runs on; at most `wire::PLATFORM_BYTES_MAX` bytes.
+    pub platform: String,
     /// Attach in the foreground: a person looks at it.
     pub foreground: bool,
     /// Keep the messages themselves in memory and journal; without it only which ones were seen.
@@ -17,7 +21,9 @@ pub struct Config {
     pub ack_delay_ms: u64,
     /// An ACK waits for this many entries at most (a quarter of the session's window, if less).
     pub ack_entries_max: u64,
-    /// WELCOME, PONG and the answer to a send must come within this time, in ms.
+    /// A read mark that does not come back is told again after this time, in ms.
+    pub read_repeat_ms: u64,
+    /// WELCOME, PONG and the answers to sends, commands and requests must come within this time, in ms.
     pub answer_timeout_ms: u64,
     /// Spread of the first reconnect, in ms; doubles with each failure.
     pub reconnect_base_ms: u64,
@@ -30,12 +36,15 @@ impl Config {
     pub fn new(token: Vec<u8>) -> Config {
         Config {
             token,
+            device_name: String::new(),
+            platform: String::new(),
             foreground: true,
             keep_history: true,
             in_flight_max: 64,
             in_flight_bytes_max: 64 * 1024,
             ack_delay_ms: 100,
             ack_entries_max: 32,
+            read_repeat_ms: 10_000,
             answer_timeout_ms: 30_000,
             reconnect_base_ms: 500,
             reconnect_cap_ms: 30_000,

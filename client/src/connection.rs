@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub pinged_ms: Option<u64>,
     /// Newest inbox entry that the server told of.
     pub head: Seq,
+    /// The backlog ended.
+    pub caught_up: bool,
     /// The server told of entries, and none came since.
     pub behind_since_ms: Option<u64>,
     /// The server asked to leave: at this time.
@@ -58,6 +60,7 @@ impl Connection {
             heartbeat_ms: 0,
             pinged_ms: None,
             head: 0,
+            caught_up: false,
             behind_since_ms: None,
             leave_ms: None,
             farewell: None,

@@ -2,6 +2,7 @@
 
 use wire::CloseCode;
 
+use crate::commands::Attempt;
 use crate::connection::Stage;
 use crate::{Client, Fault};
 
@@ -14,6 +15,7 @@ impl Client {
         } else if self.leaving().is_some_and(|due| due <= self.now_ms) {
             self.leave(CloseCode::Normal);
         }
+        self.typing_expires();
     }
 
     /// When to call `advance` at the latest, in ms; `None`: nothing is due.
@@ -23,7 +25,14 @@ impl Client {
             let acks = self.acks.due_ms(&self.config);
             let blocked = self.queues().map(|queue| queue.blocked_until_ms);
             let blocked = blocked.filter(|&until| until > self.now_ms).min();
-            let due = [next, acks, blocked, Some(self.ping_due_ms())];
+            let command = match self.command_attempt {
+                Attempt::Blocked { until_ms } => Some(until_ms),
+                _ => None,
+            };
+            let requests = self.requests.due_ms();
+            let later = [command, requests, self.reads_due_ms(), self.live.typing_ends_ms()];
+            let later = later.into_iter().flatten().filter(|&due| due > self.now_ms).min();
+            let due = [next, acks, blocked, later, Some(self.ping_due_ms())];
             next = due.into_iter().flatten().min();
         }
         next
@@ -55,6 +64,15 @@ impl Client {
         } else {
             None
         };
+        let command = match self.command_attempt {
+            // Its answer is an entry: it comes behind the backlog.
+            Attempt::InFlight { since_ms } if connection.caught_up && !self.is_behind() => {
+                Some(since_ms)
+            }
+            _ => None,
+        };
+        let command = command.filter(|_| attached);
+        let request = self.requests.oldest_in_flight_ms().filter(|_| attached);
         let behind = connection.behind_since_ms.filter(|_| attached);
         let due =
             |since: Option<u64>, wait: u64, what| since.map(|at| (at.saturating_add(wait), what));
@@ -62,6 +80,8 @@ impl Client {
             due(welcome, answer_ms, "no WELCOME"),
             due(pong, answer_ms, "no PONG"),
             due(answer, answer_ms, "no answer to a send"),
+            due(command, answer_ms, "no answer to a command"),
+            due(request, answer_ms, "no answer to a request"),
             due(behind, connection.heartbeat_ms.max(1), "messages that it told of do not come"),
         ]
         .into_iter()

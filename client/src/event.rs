@@ -4,7 +4,7 @@ use wire::{
     CloseCode, Conv, DecodeError, DeviceId, FrameError, OutboxId, RefusalCode, Seq, UserId,
 };
 
-use crate::{Kind, SendId};
+use crate::{CommandId, DeviceInfo, Kind, RequestId, SendId};
 
 /// Something that a user of the client wants to know. Released only when the journal has what it
 /// rests on.
@@ -64,6 +64,68 @@ pub enum ClientEvent {
         /// The message; `None` for what another own device sent or gave up.
         body: Option<Vec<u8>>,
     },
+    /// A message was edited or deleted, by the peer or by one of the user's own devices.
+    Changed {
+        /// The conversation.
+        conv: Conv,
+        /// Place of the message.
+        target: Seq,
+        /// Place of the change.
+        by: Seq,
+        /// Deleted for everyone; otherwise edited.
+        delete: bool,
+    },
+    /// Marks, settings, contacts or texts changed: the client's views show them.
+    Updated {
+        /// Of this conversation or its peer; `None`: of any.
+        conv: Option<Conv>,
+    },
+    /// A command found its end.
+    CommandDone {
+        /// Which.
+        id: CommandId,
+        /// Why it changed nothing; `None`: it took effect.
+        refusal: Option<RefusalCode>,
+    },
+    /// The places of a page that `load_history` asked for are here.
+    HistoryPage {
+        /// Which request.
+        request: RequestId,
+        /// The conversation.
+        conv: Conv,
+        /// All places from here …
+        first: Seq,
+        /// … to here are known now; none if that is lower.
+        last: Seq,
+        /// Where the next page goes on; 0: there is nothing more.
+        next: Seq,
+    },
+    /// What `load_devices` asked for.
+    Devices {
+        /// Which request.
+        request: RequestId,
+        /// The user's devices.
+        devices: Vec<DeviceInfo>,
+    },
+    /// The server will not answer this request.
+    RequestRefused {
+        /// Which.
+        request: RequestId,
+        /// Why.
+        code: RefusalCode,
+    },
+    /// The presence of a watched user changed, or became known.
+    Presence {
+        /// Who.
+        user: UserId,
+    },
+    /// The peer began or stopped typing.
+    Typing {
+        /// Where.
+        conv: Conv,
+        /// It types.
+        typing: bool,
+    },
     /// The session stands; sends go out.
     Attached {
         /// Who the token says that this is.
@@ -87,7 +149,7 @@ pub enum ClientEvent {
     },
 }
 
-/// A message that cannot be queued.
+/// A message or command that cannot be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
     /// No bytes.
@@ -104,6 +166,9 @@ pub enum ComposeError {
     /// User 0, or oneself.
     #[error("nobody can write to user {0}")]
     BadRecipient(u64),
+    /// No message of one's own is there, or it is deleted.
+    #[error("there is no message of your own at {0}")]
+    BadTarget(u64),
 }
 
 /// Why the client itself ends a connection.

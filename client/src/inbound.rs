@@ -2,15 +2,16 @@
 
 use wire::planted::{Bug, active};
 use wire::{
-    Answer, BODY_BYTES_MAX, BodyHash, CloseCode, Conv, Deliver, FRAME_OVERHEAD_MAX, FrameError,
-    OutOfOrder, OutboxId, Own, RefusalCode, Refused, Retry, SendKey, Sent, Seq, ServerFrame,
-    Verdict, Welcome, decode_server,
+    Answer, BODY_BYTES_MAX, BodyHash, Change, Changed, CloseCode, Conv, Deliver,
+    FRAME_OVERHEAD_MAX, FrameError, OutOfOrder, OutboxId, Own, RefusalCode, Refused, Retry,
+    SendKey, Sent, Seq, ServerFrame, Verdict, Welcome, content_hash, decode_server,
 };
 
 use crate::connection::Stage;
-use crate::journal::Entry;
+use crate::conversation::Kind;
+use crate::entry::Entry;
 use crate::queue::{Attempt, Pending, Queue};
-use crate::state::Kind;
+
 use crate::{Client, ClientEvent, Fault, SendId};
 
 /// Waits this long where a refusal says "later" without a time, in ms.
@@ -72,8 +73,23 @@ impl Client {
             ServerFrame::Refused(refused) => self.refused(&refused),
             ServerFrame::Deliver(deliver) => self.deliver(&deliver, content.len())?,
             ServerFrame::Own(own) => self.own(&own, content.len())?,
+            ServerFrame::Changed(changed) => self.changed(&changed, content.len())?,
+            ServerFrame::Receipt(receipt) => self.receipt(&receipt, content.len())?,
+            ServerFrame::ReadMark(mark) => self.read_mark(&mark, content.len())?,
+            ServerFrame::Commanded(taken) => self.commanded(&taken, content.len())?,
+            ServerFrame::CommandAnswer(answer) => self.command_answer(&answer),
+            ServerFrame::HistoryItem(item) => self.history_item(&item)?,
+            ServerFrame::ChatHead(chat) => self.chat_head(&chat)?,
+            ServerFrame::Contact(contact) => self.contact_item(&contact)?,
+            ServerFrame::Device(device) => self.device_item(&device)?,
+            ServerFrame::End(end) => self.end(&end)?,
+            ServerFrame::RequestRefused(refused) => self.request_refused(&refused)?,
+            ServerFrame::Presence(presence) => self.presence_came(presence.users.iter()),
+            ServerFrame::Typing(typing) => self.typing_came(typing.conv),
             ServerFrame::CaughtUp(caught_up) => {
                 self.told_of(caught_up.head);
+                self.connection.caught_up = true;
+                self.settle_known_command();
                 self.tell(ClientEvent::CaughtUp);
             }
             ServerFrame::Pong(pong) => self.told_of(pong.head),
@@ -82,7 +98,6 @@ impl Client {
                 self.connection.leave_ms = Some(self.now_ms.saturating_add(wait));
             }
             ServerFrame::Close(close) => self.closed(&close),
-            _ => return Err(Fault::Protocol("a frame that this client does not take yet")),
         }
         Ok(())
     }
@@ -95,9 +110,9 @@ impl Client {
         if welcome.version != wire::VERSION {
             return Err(Fault::Protocol("WELCOME names a version that was not offered"));
         }
-        let (epoch, from) = (welcome.inbox_epoch, welcome.from);
-        let resumes = epoch == self.state.epoch && from <= self.state.position;
-        if welcome.verdict == Verdict::Resume && !resumes {
+        let resume = welcome.verdict == Verdict::Resume;
+        let had = (self.state.epoch, self.state.position);
+        if resume && (welcome.inbox_epoch, welcome.from) != had {
             return Err(Fault::Protocol("WELCOME resumes what this device does not have"));
         }
         if self.state.identity.is_none() || welcome.body_bytes_max != self.state.body_bytes_max {
@@ -105,10 +120,12 @@ impl Client {
             let body_bytes_max = welcome.body_bytes_max;
             self.record(&Entry::Identity { user, device, body_bytes_max });
         }
-        if (epoch, from) != (self.state.epoch, self.state.position) {
-            self.record(&Entry::Inbox { epoch, position: from });
-        }
         self.acks.attach(welcome, &self.config);
+        if !resume {
+            self.begin_overview(welcome);
+        }
+        self.ask_all_unlisted();
+        self.live.attach();
         self.connection.stage = Stage::Attached;
         self.connection.heartbeat_ms = welcome.heartbeat_ms.max(1);
         self.connection.failures = 0;
@@ -132,18 +149,26 @@ impl Client {
 
     /// Restarts or stops the wait for entries that the server told of.
     fn came(&mut self) {
-        let behind = self.connection.head > self.state.position;
+        // During a snapshot nothing is acked, so what is behind may wait for room.
         self.connection.behind_since_ms = match self.connection.behind_since_ms {
-            _ if !behind => None,
+            _ if self.overview.is_some() || !self.is_behind() => None,
             since => since.or(Some(self.now_ms)),
         };
     }
 
+    /// The server told of entries that did not come yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.connection.head > self.position_now()
+    }
+
     /// The next inbox entry came, `distance` above the one before.
-    fn advance_position(&mut self, distance: u64, bytes: usize) -> Result<(), Fault> {
-        let position = self.state.position.checked_add(distance).filter(|_| distance > 0);
+    pub(crate) fn advance_position(&mut self, distance: u64, bytes: usize) -> Result<(), Fault> {
+        let position = self.position_now().checked_add(distance).filter(|_| distance > 0);
         let position = position.ok_or(Fault::Protocol("an inbox entry that does not advance"))?;
-        self.record(&Entry::Position { position });
+        match &mut self.overview {
+            Some(overview) => overview.position = position,
+            None => self.record(&Entry::Position { position }),
+        }
         self.acks.received(bytes, self.now_ms);
         self.connection.behind_since_ms = None;
         self.came();
@@ -154,28 +179,73 @@ impl Client {
         self.advance_position(deliver.d_inbox, bytes)?;
         let &Deliver { conv, conv_seq, time_ms, body, .. } = deliver;
         let place = Place { conv, conv_seq, time_ms };
-        if self.note(place, Kind::Peer, wire::body_hash(body), Some(body)) {
+        self.typing_ended(conv);
+        if self.note(place, Kind::Peer, wire::body_hash(body), Some(body), Source::Inbox) {
             let (kind, body) = (Kind::Peer, Some(body.to_vec()));
             self.tell(ClientEvent::Message { conv, conv_seq, time_ms, kind, body });
         }
         Ok(())
     }
 
+    fn changed(&mut self, changed: &Changed<'_>, bytes: usize) -> Result<(), Fault> {
+        self.advance_position(changed.d_inbox, bytes)?;
+        let &Changed { conv, conv_seq, time_ms, change, body, .. } = changed;
+        let place = Place { conv, conv_seq, time_ms };
+        let hash = content_hash(body, Some(change));
+        if self.note(place, Kind::PeerChange, hash, None, Source::Inbox) {
+            self.note_change(place, change, Some(body));
+        }
+        Ok(())
+    }
+
+    /// A message was edited or deleted, by whomever.
+    fn note_change(&mut self, place: Place, change: Change, body: Option<&[u8]>) {
+        let Place { conv, conv_seq: by, .. } = place;
+        let Change { target, delete } = change;
+        if self.config.keep_history {
+            let body = body.filter(|_| !delete);
+            self.record(&Entry::Changed { conv, target, by, delete, body });
+        }
+        self.tell(ClientEvent::Changed { conv, target, by, delete });
+    }
+
     /// An entry of an own send: what the device itself remembers about its sends yields to it.
     fn own(&mut self, own: &Own, bytes: usize) -> Result<(), Fault> {
         self.advance_position(own.d_inbox, bytes)?;
         let place = Place { conv: own.conv, conv_seq: own.conv_seq, time_ms: own.time_ms };
+        let &Own { outbox, n, hash, void, change, .. } = own;
+        if self.own_entry(place, &OwnEntry { outbox, n, hash, void }) {
+            self.streamed(place);
+            return Ok(());
+        }
+        let kind = own_kind(void, change);
+        if self.note(place, kind, hash, None, Source::Inbox) {
+            match change.filter(|_| !void) {
+                Some(change) => self.note_change(place, change, None),
+                None => {
+                    let Place { conv, conv_seq, time_ms } = place;
+                    self.tell(ClientEvent::Message { conv, conv_seq, time_ms, kind, body: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an own entry, or history in its stead, says about the own sends. Whether one of them
+    /// found its end.
+    pub(crate) fn own_entry(&mut self, place: Place, own: &OwnEntry) -> bool {
+        let conv = place.conv;
         let current = own.outbox == self.state.outbox;
-        let given_out = self.state.conversations.get(&own.conv).map_or(0, |conv| conv.given_out);
-        let pending = self.find(own.conv, own.outbox, own.n).map(|send| (send.serial, send.hash));
+        let given_out = self.state.conversations.get(&conv).map_or(0, |conv| conv.given_out);
+        let pending = self.find(conv, own.outbox, own.n).map(|send| (send.serial, send.hash));
         match pending {
             Some((serial, hash)) if hash == own.hash || active(Bug::HashIgnored) => {
-                self.settle(SendId { conv: own.conv, serial }, place, own.void);
-                return Ok(());
+                self.settle(SendId { conv, serial }, place, own.void);
+                return true;
             }
             // A copy of this device used the number: what is here moves, new messages too.
             Some((serial, _)) => {
-                self.move_send(SendId { conv: own.conv, serial });
+                self.move_send(SendId { conv, serial });
                 if current {
                     self.rotate_outbox();
                 }
@@ -183,12 +253,7 @@ impl Client {
             None if current && own.n > given_out => self.rotate_outbox(),
             None => {}
         }
-        let kind = if own.void { Kind::OwnVoid } else { Kind::Own };
-        if self.note(place, kind, own.hash, None) {
-            let Place { conv, conv_seq, time_ms } = place;
-            self.tell(ClientEvent::Message { conv, conv_seq, time_ms, kind, body: None });
-        }
-        Ok(())
+        false
     }
 
     fn sent(&mut self, sent: &Sent, bytes: usize) -> Result<(), Fault> {
@@ -206,17 +271,20 @@ impl Client {
             Answer::Fresh { conv_seq, time_ms, d_inbox, .. } => (conv_seq, time_ms, d_inbox),
         };
         let conv = sent.key.conv;
-        // Not under way: its own entry came first. That cannot be where this frame is the entry.
-        let Some(serial) = under_way else {
-            return match d_inbox {
-                0 => Ok(()),
-                _ => Err(Fault::Protocol("SENT for a send that is not under way")),
-            };
-        };
+        let place = Place { conv, conv_seq, time_ms };
+        if let Some(serial) = under_way {
+            self.settle(SendId { conv, serial }, place, sent.void);
+        } else if d_inbox > 0 {
+            // Its own entry did not come first, but a page of history may have told of it.
+            let found = self.state.conversations.get(&conv);
+            if !found.is_some_and(|found| found.ranges.contains(conv_seq)) {
+                return Err(Fault::Protocol("SENT for a send that is not under way"));
+            }
+        }
         if d_inbox > 0 {
             self.advance_position(d_inbox, bytes)?;
+            self.streamed(place);
         }
-        self.settle(SendId { conv, serial }, Place { conv, conv_seq, time_ms }, sent.void);
         Ok(())
     }
 
@@ -247,6 +315,7 @@ impl Client {
         let id = SendId { conv: refused.key.conv, serial };
         let Some(send) = self.state.pending(id) else { return };
         let void = matches!(send.attempt, Attempt::InFlight { void: true, .. });
+        let change = send.change.is_some() && !void;
         if void && refused.code == RefusalCode::BadRecipient {
             // Nobody, or oneself: no such message was ever taken or can be.
             self.record(&Entry::Settled { id });
@@ -254,17 +323,18 @@ impl Client {
             return;
         }
         let retry_after_ms = match refused.code.retry() {
+            // Nothing else can become of it.
+            Retry::Never if change => {
+                self.set_attempt(id, Attempt::Again);
+                self.give_up(id);
+                None
+            }
             Retry::Never => {
                 self.set_attempt(id, Attempt::Refused(refused.code));
                 None
             }
             Retry::Later => {
-                let stated = if refused.retry_after_ms == 0 {
-                    RETRY_DEFAULT_MS
-                } else {
-                    refused.retry_after_ms
-                };
-                let wait = stated.saturating_add(self.random.up_to(stated / 4));
+                let wait = self.retry_wait(refused.retry_after_ms);
                 let until = self.now_ms.saturating_add(wait);
                 self.set_attempt(id, Attempt::Again);
                 if let Some(queue) = self.queue(id.conv) {
@@ -277,12 +347,23 @@ impl Client {
         self.tell(ClientEvent::Refused { id, code, retry_after_ms, limit });
     }
 
+    /// How long to wait after "later", in ms.
+    pub(crate) fn retry_wait(&mut self, stated_ms: u64) -> u64 {
+        let stated_ms = if stated_ms == 0 { RETRY_DEFAULT_MS } else { stated_ms };
+        stated_ms.saturating_add(self.random.up_to(stated_ms / 4))
+    }
+
     /// A send found its end: it, or the void of it, has this place.
     fn settle(&mut self, id: SendId, place: Place, void: bool) {
         let send = self.state.pending(id).expect("looked up by the caller");
-        let (hash, kind) = (send.hash, if void { Kind::OwnVoid } else { Kind::Own });
+        let (hash, change) = (send.hash, send.change);
+        let kind = own_kind(void, change);
         let body = (self.config.keep_history && !void).then(|| send.body.clone());
-        self.note(place, kind, hash, body.as_deref());
+        let text = body.as_deref().filter(|_| change.is_none());
+        self.note(place, kind, hash, text, Source::Answer);
+        if let Some(change) = change.filter(|_| !void) {
+            self.note_change(place, change, body.as_deref());
+        }
         self.record(&Entry::Settled { id });
         let Place { conv_seq, time_ms, .. } = place;
         self.tell(match void {
@@ -299,22 +380,42 @@ impl Client {
         self.tell(ClientEvent::Moved { id, from, to });
     }
 
-    /// Notes an inbox entry; whether it was not here before.
-    fn note(&mut self, place: Place, kind: Kind, hash: BodyHash, body: Option<&[u8]>) -> bool {
+    /// Notes what is at a place; whether it was not here before.
+    fn note(
+        &mut self,
+        place: Place,
+        kind: Kind,
+        hash: BodyHash,
+        body: Option<&[u8]>,
+        source: Source,
+    ) -> bool {
         let Place { conv, conv_seq, time_ms } = place;
         let found = self.state.conversations.get(&conv);
-        if found.is_some_and(|found| found.ranges.contains(conv_seq)) {
-            return false;
-        }
+        let known = found.is_some_and(|found| found.ranges.contains(conv_seq));
         // Another epoch may bring the same message again, or another one in its place.
         let same = found
             .and_then(|found| found.history.get(&conv_seq))
             .is_some_and(|had| (had.time_ms, had.kind, had.hash) == (time_ms, kind, hash));
-        self.record(&Entry::Seen { conv, first: conv_seq, last: conv_seq });
-        if self.config.keep_history && !same {
+        match source {
+            Source::Inbox => self.streamed(place),
+            Source::Answer => {
+                self.record(&Entry::Seen { conv, first: conv_seq, last: conv_seq });
+            }
+        }
+        if self.config.keep_history && !same && !known {
             self.record(&Entry::Message { conv, conv_seq, time_ms, kind, hash, body });
         }
-        !same
+        !same && !known
+    }
+
+    /// The inbox brought this place. Entries of a conversation come in its order, so nothing comes
+    /// for the places between it and the one before.
+    fn streamed(&mut self, place: Place) {
+        let Place { conv, conv_seq: last, .. } = place;
+        let before = self.state.conversations.get(&conv).map_or(0, |found| found.streamed);
+        let first = if (1..last).contains(&before) { before + 1 } else { last };
+        self.record(&Entry::Streamed { conv, first, last });
+        self.ask_unlisted(conv);
     }
 
     fn queue(&mut self, conv: Conv) -> Option<&mut Queue> {
@@ -352,8 +453,33 @@ impl Client {
 
 /// Where a message is.
 #[derive(Clone, Copy)]
-struct Place {
-    conv: Conv,
-    conv_seq: Seq,
-    time_ms: u64,
+pub(crate) struct Place {
+    pub conv: Conv,
+    pub conv_seq: Seq,
+    pub time_ms: u64,
+}
+
+/// What names an own send at its place.
+pub(crate) struct OwnEntry {
+    pub outbox: OutboxId,
+    pub n: Seq,
+    pub hash: BodyHash,
+    pub void: bool,
+}
+
+/// From where a place is known.
+#[derive(Clone, Copy)]
+enum Source {
+    /// An entry of the inbox, in its order.
+    Inbox,
+    /// The answer to a send.
+    Answer,
+}
+
+fn own_kind(void: bool, change: Option<Change>) -> Kind {
+    match change {
+        _ if void => Kind::OwnVoid,
+        Some(_) => Kind::OwnChange,
+        None => Kind::Own,
+    }
 }

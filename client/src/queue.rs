@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use wire::{BodyHash, ClientFrame, Conv, OutboxId, RefusalCode, Send, SendKey, Seq, Void};
+use wire::{BodyHash, Change, ClientFrame, Conv, OutboxId, RefusalCode, Send, SendKey, Seq, Void};
 
 use crate::Config;
 
@@ -27,9 +27,11 @@ pub struct Pending {
     pub outbox: OutboxId,
     /// Its number there, in this conversation.
     pub n: Seq,
-    /// The message.
+    /// The message; empty for a deletion.
     pub body: Vec<u8>,
-    /// Hash of the message.
+    /// What it changes, if it is no plain message.
+    pub change: Option<Change>,
+    /// Content hash.
     pub hash: BodyHash,
     /// It is being given up.
     pub void: bool,
@@ -148,7 +150,7 @@ impl Queue {
             let key = SendKey { conv, outbox: explicit, n: send.n };
             emit(match send.void {
                 true => ClientFrame::Void(Void { key, hash: send.hash }),
-                false => ClientFrame::Send(Send { key, change: None, body: &send.body }),
+                false => ClientFrame::Send(Send { key, change: send.change, body: &send.body }),
             });
         }
     }

@@ -15,6 +15,22 @@ impl Ranges {
         self.ranges.get(at).is_some_and(|&(first, _)| first <= seq)
     }
 
+    /// Whether all places from `first` to `last` are here.
+    pub fn covers(&self, first: Seq, last: Seq) -> bool {
+        let at = self.ranges.partition_point(|&(_, end)| end < first);
+        self.ranges.get(at).is_some_and(|&(start, end)| start <= first && last <= end)
+    }
+
+    /// The highest place from 1 to `last` that is not here.
+    pub fn highest_hole(&self, last: Seq) -> Option<Seq> {
+        let at = self.ranges.partition_point(|&(_, end)| end < last);
+        let hole = match self.ranges.get(at) {
+            Some(&(start, _)) if start <= last => start.saturating_sub(1),
+            _ => last,
+        };
+        (hole > 0).then_some(hole)
+    }
+
     /// Adds all places from `first` to `last`.
     pub fn insert(&mut self, first: Seq, last: Seq) {
         debug_assert!(first <= last);
@@ -60,6 +76,13 @@ mod tests {
                 set.extend(first..=last);
             }
             assert!((0..60).all(|seq| ranges.contains(seq) == set.contains(&seq)));
+            for last in 1..60 {
+                let hole = (1..=last).rev().find(|seq| !set.contains(seq));
+                assert_eq!(ranges.highest_hole(last), hole);
+                let first = last / 2;
+                let all = (first..=last).all(|seq| set.contains(&seq));
+                assert_eq!(ranges.covers(first, last), all);
+            }
             let all: Vec<_> = ranges.iter().collect();
             assert!(all.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{all:?}");
         }

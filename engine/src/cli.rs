@@ -10,6 +10,7 @@ use crate::{
     server::{self, Options},
 };
 use clap::{Args, Parser, Subcommand};
+use persistence::Removed;
 use serde_json::json;
 use shards::{Claims, token};
 use std::{path::PathBuf, process::ExitCode};
@@ -97,6 +98,23 @@ enum Command {
         were further than the copy then take a fresh view instead of missing messages."
     )]
     Restored,
+    /// Act on a user, while no server runs
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Remove a user's devices, contacts and inbox, and the bodies of their messages
+    #[command(
+        after_help = "The places of the user's messages stay, and read as deleted. Other users'         messages and names for this user stay. Copies of the directory are not touched."
+    )]
+    Delete {
+        /// Whose: any number but 0
+        user: u64,
+    },
 }
 
 #[derive(Subcommand)]
@@ -164,8 +182,28 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
                 .map_err(|error| error.to_string())?;
             say(&format!("every inbox has a new epoch; restores so far: {restores}"));
         }
+        Command::User { command: UserCommand::Delete { user } } => delete_user(config, user, json)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn delete_user(config: &Config, user: u64, json: bool) -> Result<(), String> {
+    let id = persistence::UserId::new(user).ok_or("user 0: a user is any number but 0")?;
+    let removed = crate::user::delete(config, id)?;
+    let Removed { devices, contacts, entries, conversations, messages } = removed;
+    if json {
+        let removed = json!({
+            "user": user, "devices": devices, "contacts": contacts, "inbox_entries": entries,
+            "conversations": conversations, "messages": messages,
+        });
+        say(&removed.to_string());
+    } else {
+        say(&format!(
+            "user {user}: removed {devices} devices, {contacts} contacts and blocks, {entries} \
+             inbox entries, and {messages} messages in {conversations} conversations"
+        ));
+    }
+    Ok(())
 }
 
 fn tokens(config: &Config, user: u64, device: u32, days: u64, count: u64) -> Result<(), String> {

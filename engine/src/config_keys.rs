@@ -393,12 +393,196 @@ pub const KEYS: &[Key] = &[
         "more entries sent twice after a crash"
     ),
     limit!(
+        send_burst,
+        number,
+        1..=4_000_000_000,
+        "sends",
+        "sends that one device may make at once",
+        "more work from one device; beyond it sends are refused with QUOTA"
+    ),
+    limit!(
+        send_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "and one more each time so much has passed",
+        "fewer sends of one device in the long run"
+    ),
+    limit!(
+        edit_window_ms,
+        number,
+        0..=1_000_000_000_000,
+        "ms",
+        "a message may be edited so long",
+        "texts that change later"
+    ),
+    limit!(
+        delete_window_ms,
+        number,
+        0..=1_000_000_000_000,
+        "ms",
+        "a message may be deleted for everyone so long",
+        "messages that go later"
+    ),
+    limit!(
+        receipt_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "delivered and read marks of a conversation are logged and told at most so often",
+        "later receipts; shorter means more records and entries"
+    ),
+    limit!(
+        moved_marks_max,
+        number,
+        1..=100_000_000,
+        "conversations",
+        "conversations with marks that are not in the log, before input pauses",
+        "memory"
+    ),
+    limit!(
         retry_after_ms,
         number,
         1..=600_000,
         "ms",
         "what a client is told whose send meets a full limit",
         "its message leaves later; shorter means more retries"
+    ),
+    limit!(
+        circles_max,
+        number,
+        1..=100_000_000,
+        "users",
+        "users in memory at one shard with contacts, blocks and watchers",
+        "memory; fewer means more loads, or no presence of further users"
+    ),
+    limit!(
+        circle_contacts_max,
+        number,
+        1..=1_000_000_000,
+        "contacts",
+        "contacts and blocks of those users, together",
+        "8 bytes each"
+    ),
+    limit!(
+        contacts_max,
+        number,
+        1..=100_000,
+        "contacts",
+        "contacts and blocked users of one user",
+        "memory per user whose circle is loaded"
+    ),
+    limit!(
+        watch_max,
+        number,
+        1..=512,
+        "users",
+        "users whom one session may watch",
+        "presence to tell; memory per session"
+    ),
+    limit!(
+        watches_max,
+        number,
+        1..=1_000_000_000,
+        "watches",
+        "watched users of a shard's sessions, and watchers of its users",
+        "24 bytes each"
+    ),
+    limit!(
+        watch_burst,
+        number,
+        1..=1_000_000,
+        "frames",
+        "WATCHes that one session may send at once",
+        "what one abuser may cost"
+    ),
+    limit!(
+        watch_ms,
+        number,
+        1..=86_400_000,
+        "ms",
+        "one more WATCH each time that so much time passed",
+        "shorter lets one abuser cost more"
+    ),
+    limit!(
+        presence_grace_ms,
+        number,
+        0..=600_000,
+        "ms",
+        "a user is online so long after leaving the foreground",
+        "later news; shorter means more of them"
+    ),
+    limit!(
+        presence_window_ms,
+        number,
+        1..=60_000,
+        "ms",
+        "presence is told at most so often",
+        "later news; shorter means more frames"
+    ),
+    limit!(
+        last_seen_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "when users were last seen is logged so often",
+        "older answers after a crash"
+    ),
+    limit!(
+        typing_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "TYPING of a session in a conversation passes so often",
+        "shorter means more frames"
+    ),
+    limit!(
+        requests_max,
+        number,
+        1..=65_536,
+        "requests",
+        "requests of one session that wait for the store",
+        "memory per session"
+    ),
+    limit!(
+        hidden_ranges_max,
+        number,
+        1..=1_000_000,
+        "ranges",
+        "ranges that one user may delete in a conversation for themselves",
+        "16 bytes each"
+    ),
+    limit!(
+        command_burst,
+        number,
+        1..=1_000_000,
+        "commands",
+        "commands that one user may give at once",
+        "what one abuser may write"
+    ),
+    limit!(
+        command_ms,
+        number,
+        1..=86_400_000,
+        "ms",
+        "one more command each time that so much time passed",
+        "shorter lets one abuser write more"
+    ),
+    limit!(
+        attach_burst,
+        number,
+        1..=1_000_000,
+        "attaches",
+        "times that one user's devices may attach at once",
+        "what one abuser may cost"
+    ),
+    limit!(
+        attach_ms,
+        number,
+        1..=86_400_000,
+        "ms",
+        "one more attach each time that so much time passed",
+        "shorter lets one abuser cost more"
     ),
     limit!(
         events_per_turn,

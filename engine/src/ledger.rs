@@ -23,11 +23,21 @@ impl Line {
 /// A session with its connection, socket state and table entries; without output.
 const SESSION_BYTES: u64 = 1_024;
 /// A user with its inbox head, and table entry; devices extra.
-const USER_BYTES: u64 = 384;
-const DEVICE_BYTES: u64 = 96;
+const USER_BYTES: u64 = 512;
+/// With its name and platform.
+const DEVICE_BYTES: u64 = 224;
+/// A circle without its contacts and watchers, and table entry.
+const CIRCLE_BYTES: u64 = 320;
+/// A watched user at a session: there, at the user watched, and as news; its share of the target.
+const WATCH_BYTES: u64 = 16 + 12 + 8 + 32;
+/// A contact with its name, in an answer of the store.
+const CONTACT_BYTES: u64 = 128;
 /// A conversation with a few outboxes, and table entry.
 const CONVERSATION_BYTES: u64 = 512;
-const MEMBER_BYTES: u64 = 384;
+/// With the marks of a few devices, and table entry.
+const MEMBER_BYTES: u64 = 448;
+/// Marks of a few devices in one conversation, and who waits for them.
+const MOVED_MARKS_BYTES: u64 = 192;
 /// Beside its body.
 const WAITING_BYTES: u64 = 256;
 /// A relay, and the box that it points to; its body stands in the log or in `waiting`.
@@ -56,10 +66,19 @@ pub fn lines(config: &Config) -> Vec<Line> {
         each("users", limits.users_max.into(), USER_BYTES + 2 * DEVICE_BYTES),
         each("conversations", limits.conversations_max.into(), CONVERSATION_BYTES),
         each("members", limits.members_max.into(), MEMBER_BYTES),
+        each("moved marks", limits.moved_marks_max.into(), MOVED_MARKS_BYTES),
+        each("circles", limits.circles_max.into(), CIRCLE_BYTES),
+        each("contacts", limits.circle_contacts_max.into(), 8),
+        each("watches", limits.watches_max.into(), WATCH_BYTES),
         each("waiting", limits.waiting_max.into(), WAITING_BYTES + body),
         each("owed fan-outs", limits.owed_max.into(), OWED_BYTES),
         each("asks", limits.asks_max.into(), ASK_BYTES),
-        each("scan answers", limits.asks_max.into(), u64::from(limits.scan_bytes) + body),
+        each(
+            "store answers",
+            limits.asks_max.into(),
+            (u64::from(limits.scan_bytes) + body)
+                .max(u64::from(limits.contacts_max) * CONTACT_BYTES),
+        ),
         each("log tail", 1, limits.tail_bytes_max),
         each("log tail, recovered", 1, limits.tail_bytes_max),
         each("log tail, index", limits.tail_records_max.into(), RECORD_BYTES),

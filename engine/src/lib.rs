@@ -25,4 +25,5 @@ mod segments;
 mod server;
 mod sockets;
 mod stats;
+mod user;
 mod watch;

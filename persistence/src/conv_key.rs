@@ -34,6 +34,12 @@ impl ConvKey {
         }
     }
 
+    /// The one that `user` names so; `None` if nobody's or the user's own number is named.
+    pub fn of(user: UserId, conv: Conv) -> Option<ConvKey> {
+        let Conv::Direct(peer) = conv;
+        ConvKey::new(user, UserId::new(peer)?)
+    }
+
     /// Both participants, lower number first.
     pub fn participants(self) -> [UserId; 2] {
         [self.low, self.high]

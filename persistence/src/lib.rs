@@ -9,10 +9,13 @@ mod backend;
 mod batch;
 mod conv_key;
 #[cfg(test)]
+mod format_samples;
+#[cfg(test)]
 mod format_tests;
 mod group;
 mod io;
 mod log;
+mod memory;
 mod page;
 mod position;
 mod record;
@@ -29,6 +32,7 @@ pub use batch::Batch;
 pub use conv_key::{ConvKey, SLOTS, slot_of};
 pub use io::{IoDone, IoOp};
 pub use log::{Log, LogConfig};
+pub use memory::MemoryStore;
 pub use page::{Entry, EntryKind, Page, Paged, PlaceAt, Scan, Scanned, StoredMessage};
 pub use position::Position;
 pub use record::{CommandRecord, InboxKind, InboxRecord, MessageRecord, Record};
@@ -39,7 +43,7 @@ pub use state::{
     MemberState, OutboxState, PeerMarks, UserState,
 };
 
-pub use wire::UserId;
+pub use wire::{DeviceId, OutboxId, UserId};
 
 /// Writes to the log's device are aligned to this, in bytes.
 pub const BLOCK_BYTES: usize = 4096;

@@ -1,7 +1,7 @@
 //! Records: what a core's log holds, as values.
 
 use crate::ConvKey;
-use wire::{BodyHash, Change, DeviceId, OutboxId, Seq, UserId};
+use wire::{BodyHash, Change, Command, DeviceId, OutboxId, Seq, UserId};
 
 /// One durable fact. Applying a record twice, or after a newer one, changes nothing: every record
 /// carries absolute numbers.
@@ -234,8 +234,30 @@ pub struct CommandRecord<'a> {
     pub code: u64,
     /// Unix microseconds; never goes back within a core's log.
     pub time_us: u64,
-    /// Number of the inbox entry that says so; 0: there is none.
+    /// Number of the inbox entry that says so, not 0.
     pub inbox_seq: Seq,
     /// The command's bytes.
     pub command: &'a [u8],
+}
+
+impl<'a> CommandRecord<'a> {
+    /// What it changes: `None` if it is not applied, or is no command of this user's that a core
+    /// may apply.
+    pub fn applied(&self) -> Option<Command<'a>> {
+        if self.code != 0 {
+            return None;
+        }
+        let command = Command::decode(self.command).ok()?;
+        let sound = match command {
+            Command::Settings { conv, .. } | Command::DeleteForMe { conv, .. } => {
+                ConvKey::of(self.user, conv).is_some()
+            }
+            Command::ContactAdd { peer, .. }
+            | Command::ContactRemove { peer }
+            | Command::Block { peer }
+            | Command::Unblock { peer } => peer != self.user,
+            Command::Privacy(_) | Command::Revoke { .. } => true,
+        };
+        sound.then_some(command)
+    }
 }

@@ -192,6 +192,8 @@ fn encode_inbox<'a>(out: &mut Vec<u8>, inbox: &InboxRecord<'a>, floor_us: u64) -
 }
 
 fn encode_command<'a>(out: &mut Vec<u8>, record: &CommandRecord<'a>, floor_us: u64) -> &'a [u8] {
+    assert!(record.inbox_seq != 0, "every command has an entry");
+    assert!(record.code != 0 || record.applied().is_some(), "what is applied is a command");
     let first = if record.new_outbox_of.is_some() { FIRST_COMMAND } else { 0 };
     put_user(out, COMMAND | first, record.user);
     put_difference(out, record.time_us, floor_us);

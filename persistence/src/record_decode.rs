@@ -153,17 +153,16 @@ fn command<'a>(r: &mut Reader<'a>, tag: u8, floor_us: u64) -> Result<Record<'a>,
     let outbox = OutboxId(r.u64_le("outbox")?);
     let (n, code, inbox_seq) = (r.varint("n")?, r.varint("code")?, r.varint("inbox_seq")?);
     let new_outbox_of = if tag & FIRST_COMMAND != 0 { Some(device(r)?) } else { None };
+    if inbox_seq == 0 {
+        return Err(r.error("inbox_seq", "is 0"));
+    }
     let command = r.rest();
-    Ok(Record::Command(CommandRecord {
-        user,
-        outbox,
-        new_outbox_of,
-        n,
-        code,
-        time_us,
-        inbox_seq,
-        command,
-    }))
+    let record =
+        CommandRecord { user, outbox, new_outbox_of, n, code, time_us, inbox_seq, command };
+    if code == 0 && record.applied().is_none() {
+        return Err(r.error("command", "is applied and cannot be"));
+    }
+    Ok(Record::Command(record))
 }
 
 fn device_record<'a>(

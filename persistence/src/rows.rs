@@ -1,11 +1,11 @@
 //! Records → rows: what a backend is told about each record, derived from it alone.
 
-use crate::row::{ChangeRow, Content, Row, add_range, join};
+use crate::row::{ChangeRow, Content, Latest, Row, add_range, join};
 use crate::{Batch, CommandRecord, ConvKey, DeviceInfo, Entry, EntryKind, InboxKind, InboxRecord};
 use crate::{MessageRecord, MessageRow, PeerMarks, PlaceAt, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use wire::{Change, Seq, UserId, content_hash};
+use wire::{Change, Command, Seq, UserId, content_hash};
 
 /// What a row is counted with beside its body: about what it takes in memory here.
 const ROW_BYTES: usize = 96;
@@ -141,6 +141,42 @@ impl Batch {
         let command = Bytes::copy_from_slice(record.command);
         let kind = EntryKind::Commanded { outbox, n, code, time_us, command };
         self.add_entry(user, record.inbox_seq, kind);
+        if let Some(command) = record.applied() {
+            self.apply(user, record.inbox_seq, command);
+        }
+    }
+
+    /// What a command sets, as of its inbox entry.
+    fn apply(&mut self, user: UserId, by: Seq, command: Command<'_>) {
+        let conv_key = |conv| ConvKey::of(user, conv).expect("an applied command names a peer");
+        match command {
+            Command::Settings { conv, settings } => {
+                let row = Latest { by, value: settings };
+                self.bytes += put(&mut self.settings, (user, conv_key(conv)), row);
+            }
+            Command::DeleteForMe { conv, first, last } => {
+                self.hide(user, conv_key(conv), first, last);
+            }
+            Command::ContactAdd { peer, name } => {
+                let row = Latest { by, value: Some(name.to_owned()) };
+                self.bytes += put(&mut self.contacts, (user, peer), row);
+            }
+            Command::ContactRemove { peer } => {
+                let row = Latest { by, value: None };
+                self.bytes += put(&mut self.contacts, (user, peer), row);
+            }
+            Command::Block { peer } | Command::Unblock { peer } => {
+                let row = Latest { by, value: matches!(command, Command::Block { .. }) };
+                self.bytes += put(&mut self.blocks, (user, peer), row);
+            }
+            Command::Privacy(value) => {
+                self.bytes += put(&mut self.privacy, user, Latest { by, value });
+            }
+            Command::Revoke { device } => {
+                let info = DeviceInfo { revoked: true, ..DeviceInfo::default() };
+                self.bytes += put(&mut self.devices, (user, device), info);
+            }
+        }
     }
 
     /// A change at a place: its row, and what it does to its target's.
@@ -212,6 +248,8 @@ mod tests {
             void: None,
             inbox: [10, 20],
             marks: [true, true],
+            hidden: [false; 2],
+            change: None,
             body,
         }
     }
@@ -223,15 +261,18 @@ mod tests {
         assert!(batch.is_empty());
         batch.add(&Record::Message(message(conv, b"hi")), |_| true);
         assert_eq!(batch.messages.len(), 1);
-        assert_eq!(batch.messages[0].body, &b"hi"[..]);
+        assert_eq!(batch.messages[0].content, Content::Body(Bytes::from_static(b"hi")));
+        assert_eq!(batch.messages[0].origin, Some((OutboxId(3), 4)));
         assert_eq!(batch.conversations[&conv], (5, 77));
-        assert_eq!(batch.outboxes[&(conv, user(1), OutboxId(3))], 5);
-        assert_eq!(batch.outbox_devices[&(conv, user(1), OutboxId(3))], DeviceId(9));
+        assert_eq!(batch.outboxes[&(conv, user(1), OutboxId(3))], (5, Some(DeviceId(9))));
         assert_eq!(batch.heads, BTreeMap::from([(user(1), 10), (user(2), 20)]));
-        assert_eq!(batch.marks.len(), 2);
+        assert_eq!(batch.taken.len(), 2);
         let kinds: Vec<_> = batch.entries.iter().map(|(user, e)| (*user, &e.kind)).collect();
-        let own = EntryKind::Own { outbox: OutboxId(3), n: 4, void: false, hash: body_hash(b"hi") };
-        assert_eq!(kinds, [(user(1), &own), (user(2), &EntryKind::Peer { body: Bytes::new() })]);
+        let (at, outbox) = (PlaceAt { conv, conv_seq: 5, time_us: 77 }, OutboxId(3));
+        let hash = content_hash(b"hi", None);
+        let own = EntryKind::Own { at, outbox, n: 4, void: false, change: None, hash };
+        let peer = EntryKind::Peer { at, body: Bytes::new() };
+        assert_eq!(kinds, [(user(1), &own), (user(2), &peer)]);
         assert!(batch.bytes() > 2);
     }
 
@@ -249,8 +290,8 @@ mod tests {
         assert_eq!([low.entries, high.entries].concat(), whole.entries);
         assert_eq!(low.conversations.len() + high.conversations.len(), 1);
         assert_eq!(low.outboxes.len() + high.outboxes.len(), 1);
-        low.marks.append(&mut high.marks);
-        assert_eq!(low.marks, whole.marks);
+        low.taken.append(&mut high.taken);
+        assert_eq!(low.taken, whole.taken);
     }
 
     #[test]
@@ -259,11 +300,13 @@ mod tests {
         let void = MessageRecord { void: Some(BodyHash(6)), inbox: [10, 0], ..message(conv, b"") };
         let mut batch = Batch::default();
         batch.add(&Record::Message(void), |_| true);
-        assert_eq!(batch.messages[0].void, Some(BodyHash(6)));
-        let own = EntryKind::Own { outbox: OutboxId(3), n: 4, void: true, hash: BodyHash(6) };
+        assert_eq!(batch.messages[0].content, Content::Void(BodyHash(6)));
+        let (at, outbox) = (PlaceAt { conv, conv_seq: 5, time_us: 77 }, OutboxId(3));
+        let (change, hash) = (None, BodyHash(6));
+        let own = EntryKind::Own { at, outbox, n: 4, void: true, change, hash };
         assert_eq!(batch.entries.len(), 1);
         assert_eq!(batch.entries[0].1.kind, own);
-        assert_eq!(batch.marks.len(), 2);
+        assert_eq!(batch.taken.len(), 2);
     }
 
     #[test]

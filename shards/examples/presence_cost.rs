@@ -152,8 +152,8 @@ fn main() {
     let (users, contacts) = (argument("--users", 8_000), argument("--contacts", 100));
     let (seconds, every_ms) = (argument("--seconds", 20), argument("--every-ms", 10_000));
     let key = Key::new([1; 32]);
-    let mut memory = Memory::default();
-    memory.now = Now { mono_us: 1, unix_us: 1_700_000_000_000_000 };
+    let now = Now { mono_us: 1, unix_us: 1_700_000_000_000_000 };
+    let mut memory = Memory { now, ..Memory::default() };
     let limits = Limits { heartbeat_ms: 1 << 40, ..Limits::default() };
     let grace_us = limits.presence_grace_ms * 1_000;
     let config = CoreConfig { index: 0, cores: 1, limits, key, seed: 1, epoch_base: 1 };

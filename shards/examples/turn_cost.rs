@@ -74,7 +74,11 @@ impl Driver for Memory {
                 let reply = match ask {
                     Ask::Write(_) => Reply::Written,
                     Ask::Load(load) => Reply::Loaded(persistence::Loaded::empty(&load)),
-                    other => panic!("everything is in memory: {other:?}"),
+                    // How old the oldest entries are: the store has none.
+                    Ask::Scan(scan) => {
+                        Reply::Scanned(persistence::Scanned { entries: vec![], covered: scan.upto })
+                    }
+                    Ask::Page(page) => panic!("everything is in memory: {page:?}"),
                 };
                 self.done.push_back(Event::Answered(Answer { id, reply: Ok(reply) }));
             }
@@ -105,6 +109,7 @@ impl Peer {
                         self.delivered += 1;
                     }
                     ServerFrame::Own(own) => self.head += own.d_inbox,
+                    ServerFrame::Receipt(receipt) => self.head += receipt.d_inbox,
                     ServerFrame::Welcome(_) | ServerFrame::CaughtUp(_) => {}
                     other => panic!("unexpected {other:?}"),
                 }
@@ -156,7 +161,8 @@ fn main() {
     let messages = argument("--messages", 1_000_000);
     let key = Key::new([1; 32]);
     let mut memory = Memory { key: Some(key.clone()), ..Memory::default() };
-    let limits = Limits { new_conversations_burst: 1 << 20, ..Limits::default() };
+    let (new_conversations_burst, send_burst) = (1 << 20, u32::MAX);
+    let limits = Limits { new_conversations_burst, send_burst, ..Limits::default() };
     let config = CoreConfig { index: 0, cores: 1, limits, key, seed: 1, epoch_base: 1 };
     let recovered = Recovered::read(Vec::new()).expect("nothing to read");
     let mut core = Core::new(config, recovered.deal(0, 1), memory.now());

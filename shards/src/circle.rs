@@ -156,4 +156,8 @@ impl Entity for Circle {
     fn clean(&self, flushed: Position) -> bool {
         self.watchers.is_empty() && !self.dirty && self.listings == 0 && self.dirty_until <= flushed
     }
+    /// Contacts and blocks.
+    fn weight(&self) -> usize {
+        self.contacts.len() + self.blocked.len()
+    }
 }

@@ -7,6 +7,7 @@ use crate::gate::Gated;
 use crate::member::Member;
 use crate::session::Session;
 use crate::shard::Shard;
+use crate::table::Entity;
 use crate::user::Numbered;
 use crate::work::{Need, Work};
 use bytes::Bytes;
@@ -200,7 +201,10 @@ impl Shard {
             if is_about_contacts(&command) {
                 let circle = self.circles.ready(id);
                 circle.forget_flushed(self.flush.flushed());
+                let before = circle.weight();
                 circle.apply_command(&command, end);
+                let after = circle.weight();
+                self.circles.reweigh(before, after);
             }
         }
         self.gate.hold(end, Gated::Command { at });
@@ -234,10 +238,8 @@ impl Shard {
                     return Err(RefusalCode::Limit);
                 }
             }
-            Command::Revoke { device } => {
-                if self.users.ready(id).device_mut(device).is_none() {
-                    return Err(RefusalCode::BadCommand);
-                }
+            Command::Revoke { device } if self.users.ready(id).device_mut(device).is_none() => {
+                return Err(RefusalCode::BadCommand);
             }
             _ => {}
         }

@@ -1,16 +1,19 @@
 //! A conversation at its owner: the next place, the outboxes' next numbers, the fan-outs owed.
 
+use crate::change::Targets;
 use crate::recent::Recent;
 use crate::table::Entity;
 use persistence::{ConvState, MessageRecord, OutboxState, Position};
 use std::collections::VecDeque;
 use wire::planted::{Bug, active};
-use wire::{DeviceId, OutboxId, Seq, UserId};
+use wire::{Change, DeviceId, OutboxId, Seq, UserId};
 
 /// A conversation in memory.
 pub(crate) struct Conversation {
     /// The newest place given out, and log positions of the newest messages.
     pub recent: Recent,
+    /// Changes of earlier messages among those, by their own place, lowest first.
+    pub changes: VecDeque<(Seq, Change)>,
     /// Time of the newest message, Unix microseconds.
     pub time_us: u64,
     pub outboxes: Vec<OutboxState>,
@@ -22,6 +25,8 @@ pub(crate) struct Conversation {
     pub sent: Seq,
     /// Stands in its lane's queue of fan-outs.
     pub queued: bool,
+    /// Sends that wait for what they change.
+    pub targets: Targets,
     /// The guest's home took none: nothing is sent before the retry.
     pub waits: bool,
 }
@@ -55,12 +60,14 @@ impl Conversation {
         }
         Conversation {
             recent: Recent::new(state.head),
+            changes: VecDeque::new(),
             time_us: state.time_us,
             outboxes: state.outboxes,
             dirty_until: Position(0),
             owed: VecDeque::new(),
             sent: 0,
             queued: false,
+            targets: Targets::default(),
             waits: false,
         }
     }
@@ -99,10 +106,24 @@ impl Conversation {
         self.apply(record, end);
     }
 
+    /// Forgets what the log has let go of; the store has it.
+    pub fn forget_before(&mut self, start: Position) {
+        self.recent.forget_before(start);
+        let first = self.recent.first();
+        while self.changes.front().is_some_and(|&(by, _)| by < first) {
+            self.changes.pop_front();
+        }
+    }
+
     /// What a record says beside its place, which may be known already.
     pub fn apply(&mut self, record: &MessageRecord<'_>, end: Position) {
         self.dirty_until = end;
         self.time_us = self.time_us.max(record.time_us);
+        if let Some(change) = record.change
+            && record.conv_seq >= self.recent.first()
+        {
+            self.changes.push_back((record.conv_seq, change));
+        }
         let of_record = |o: &&mut OutboxState| o.user == record.sender && o.outbox == record.outbox;
         let next = record.n + u64::from(record.void.is_none() || !active(Bug::VoidKeepsNext));
         match (self.outboxes.iter_mut().find(of_record), record.new_outbox_of) {
@@ -126,6 +147,9 @@ impl Conversation {
 
 impl Entity for Conversation {
     fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed && self.owed.is_empty() && !self.queued
+        self.dirty_until <= flushed
+            && self.owed.is_empty()
+            && !self.queued
+            && self.targets.is_empty()
     }
 }

@@ -4,7 +4,7 @@ use crate::ConnId;
 use crate::session::Session;
 use crate::shard::Shard;
 use persistence::{Position, Record};
-use wire::{CloseCode, DeviceId, DeviceItem, Devices, End, ServerFrame, UserId};
+use wire::{CloseCode, DeviceId, DeviceItem, Devices, End, Seq, ServerFrame, UserId, Verdict};
 
 /// What a device says of itself in HELLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,18 +41,29 @@ impl Shard {
         taken.map_err(|after_ms| (CloseCode::Overloaded, after_ms))
     }
 
-    /// Notes that a device attaches, and what it says of itself. Returns what WELCOME rests on: a
-    /// new device counts from its record on for what is kept; of a known one only the time changes.
-    pub(crate) fn log_device(&mut self, id: UserId, device: DeviceId, about: About) -> Position {
+    /// Notes that a device attaches, what it says of itself, and where it starts. Returns what
+    /// WELCOME rests on: a new device counts from its record on for what is kept, with its cursor
+    /// at that place, and so does one that starts from a snapshot; otherwise only the time changes.
+    pub(crate) fn log_device(
+        &mut self,
+        id: UserId,
+        device: DeviceId,
+        about: About,
+        (from, verdict): (Seq, Verdict),
+    ) -> Position {
         let (before, attached_us) = (self.log.end(), self.now.unix_us);
         let room = self.log.room_bytes() >= self.reserve(8);
         let user = self.users.ready(id);
-        let known = user.device_mut(device).is_some();
+        let known = user.device_mut(device).is_some() && verdict == Verdict::Resume;
         let of_user = user.device_or_new(device);
         (of_user.attached_us, of_user.name, of_user.platform) =
             (attached_us, about.name, about.platform);
         if known && !room {
             return before;
+        }
+        if !known {
+            of_user.acked = of_user.acked.max(from);
+            of_user.logged = of_user.acked;
         }
         let (name, platform) = (of_user.name.clone(), of_user.platform.clone());
         let record = Record::Device {
@@ -62,7 +73,8 @@ impl Shard {
             attached_us,
             name: &name,
             platform: &platform,
-            acked: of_user.acked,
+            // Not `acked`: the marks that its last ACKs moved may not be in the log (R13).
+            acked: of_user.logged,
         };
         self.append_record(&record);
         let end = self.log.end();

@@ -3,6 +3,7 @@
 use crate::conversation::Owed;
 use crate::relay::FanOut;
 use crate::shard::Shard;
+use crate::work::{Retry, Work};
 use crate::{CoreIndex, Effect, InboxAppend, Relay};
 use bytes::Bytes;
 use persistence::{ConvKey, MessageRecord, Record};
@@ -33,10 +34,16 @@ impl Shard {
         while self.lanes[to as usize].credits > 0 {
             if let Some(key) = self.lanes[to as usize].fan_outs.pop_front() {
                 self.send_fan_out(to, key);
+            } else if let Some((user, conv)) = self.lanes[to as usize].receipts.pop_front() {
+                self.send_receipt(to, user, conv);
             } else if let Some(conn) = self.lanes[to as usize].hand_offs.pop_front() {
                 self.hand_off(conn);
             } else if let Some(request) = self.lanes[to as usize].sends.pop_front() {
                 self.request(to, Relay::Send(request));
+            } else if self.lanes[to as usize].pages_out < self.config.limits.pages_max
+                && let Some(request) = self.lanes[to as usize].pages.pop_front()
+            {
+                self.send_page(to, request);
             } else {
                 break;
             }
@@ -136,30 +143,43 @@ impl Shard {
     /// that is its own guest would do nothing else.
     fn wait_for_retry(&mut self, key: ConvKey) {
         if !std::mem::replace(&mut self.convs.ready(key).waits, true) {
-            self.retry_later(key);
+            self.retry_later(Retry::FanOut(key));
         }
     }
 
-    /// Sends the conversation's fan-outs again after a while.
-    pub(crate) fn retry_later(&mut self, key: ConvKey) {
+    /// Tries again after a while.
+    pub(crate) fn retry_later(&mut self, retry: Retry) {
         let due_us = self.now.mono_us + self.config.limits.retry_after_ms * 1_000;
-        self.retries.push_back((due_us, key));
+        self.retries.push_back((due_us, retry));
     }
 
-    /// Fan-outs whose time has come again.
-    pub(crate) fn retry_fan_outs(&mut self) {
-        while let Some(&(due_us, key)) = self.retries.front() {
+    /// What waited for another try, and does no longer.
+    pub(crate) fn retry(&mut self) {
+        while let Some(&(due_us, retry)) = self.retries.front() {
             if due_us > self.now.mono_us {
                 return;
             }
             self.retries.pop_front();
-            match self.convs.get_mut(key) {
-                Some(conv) => {
-                    conv.waits = false;
-                    self.owe_recovered(key);
+            match retry {
+                Retry::FanOut(key) => self.retry_fan_outs(key),
+                Retry::Marks(user, conv) => {
+                    if let Some(member) = self.members.get_mut((user, conv)) {
+                        member.owing.waits = false;
+                    }
+                    self.work(Work::Marks(user, conv));
                 }
-                None => self.work(crate::work::Work::Recover(key)),
+                Retry::Gap => self.scan_gap(),
             }
+        }
+    }
+
+    fn retry_fan_outs(&mut self, key: ConvKey) {
+        match self.convs.get_mut(key) {
+            Some(conv) => {
+                conv.waits = false;
+                self.owe_recovered(key);
+            }
+            None => self.work(Work::Recover(key)),
         }
     }
 
@@ -175,14 +195,17 @@ impl Shard {
 /// What the guest's home needs of a message.
 fn fan_out(guest: UserId, record: &MessageRecord<'_>) -> InboxAppend {
     let own = record.sender == guest;
-    let entry = match record.void {
-        None if !own => FanOut::Peer(Bytes::copy_from_slice(record.body)),
-        Some(_) if !own => FanOut::Nothing,
-        void => FanOut::Own {
+    let body = || Bytes::copy_from_slice(record.body);
+    let entry = match (record.void, record.change) {
+        (None, None) if !own => FanOut::Peer(body()),
+        (None, Some(change)) if !own => FanOut::PeerChange(change, body()),
+        (Some(_), _) if !own => FanOut::Nothing,
+        (void, change) => FanOut::Own {
             outbox: record.outbox,
             n: record.n,
             void: void.is_some(),
-            hash: void.unwrap_or_else(|| wire::body_hash(record.body)),
+            change,
+            hash: void.unwrap_or_else(|| wire::content_hash(record.body, change)),
         },
     };
     InboxAppend {

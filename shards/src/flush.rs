@@ -18,6 +18,10 @@ const RETRY_US: u64 = 200_000;
 /// repaired when the next start flushes them again.
 const CHECKPOINTS_KEPT: usize = 2;
 
+/// A core that stops waits no longer than this for the backend, and for other cores to take what
+/// it owes them. What is left is done by the next start.
+pub(crate) const STOP_US: u64 = 2_000_000;
+
 /// Where flushing stands.
 pub(crate) struct Flush {
     /// Gathers rows.
@@ -34,6 +38,8 @@ pub(crate) struct Flush {
     flushed_records: u64,
     appended_records: u64,
     checkpoints: VecDeque<Position>,
+    /// When a core that stops waits no more; 0: it does not stop.
+    pub stop_us: u64,
 }
 
 struct InFlight {
@@ -57,6 +63,7 @@ impl Flush {
             flushed_records: 0,
             appended_records: recovered_records,
             checkpoints: VecDeque::new(),
+            stop_us: 0,
         }
     }
 
@@ -75,6 +82,11 @@ impl Flush {
 
     /// When there is something to do, beside what events bring.
     pub fn deadline_us(&self, flush_us: u64) -> Option<u64> {
+        let stop_us = (self.stop_us != 0).then_some(self.stop_us);
+        self.batch_deadline_us(flush_us).into_iter().chain(stop_us).min()
+    }
+
+    fn batch_deadline_us(&self, flush_us: u64) -> Option<u64> {
         match &self.in_flight {
             Some(InFlight { id: None, retry_us, .. }) => Some(*retry_us),
             Some(_) => None,
@@ -89,6 +101,18 @@ impl Shard {
         self.flush.appended_records += 1;
         let at = self.log.append(record);
         let bytes = self.log.end().0 - at.0;
+        match record {
+            Record::Message(m) => {
+                let users = m.conv.participants().into_iter();
+                users.zip(m.inbox).for_each(|(user, seq)| self.entry_logged(user, seq));
+            }
+            Record::Inbox(i) => self.entry_logged(i.user, i.inbox_seq),
+            Record::Command(c) => self.entry_logged(c.user, c.inbox_seq),
+            Record::Read { user, inbox_seq, .. } | Record::Receipt { user, inbox_seq, .. } => {
+                self.entry_logged(*user, *inbox_seq);
+            }
+            _ => {}
+        }
         match record {
             Record::Message(_) | Record::Inbox(_) => self.stats.message_bytes += bytes,
             _ => self.stats.cursor_bytes += bytes,
@@ -125,6 +149,15 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// A stop leaves nothing for the next start to flush or to send, or has waited long enough.
+    pub(crate) fn flushed_to_stop(&self) -> bool {
+        let nothing_owed = self.owed.is_empty() && self.recovered.all_owed_known();
+        let flushed = self.flush.in_flight.is_none()
+            && self.flush.batch_records == 0
+            && self.log.next(self.flush.next).is_none();
+        (nothing_owed && flushed) || self.now.mono_us >= self.flush.stop_us
     }
 
     /// Recovered records are not retired: the older generations are still on the disk, and the
@@ -223,23 +256,29 @@ impl Shard {
 
     /// Logs the cursors that moved.
     pub(crate) fn log_cursors(&mut self) {
-        if self.now.mono_us < self.cursors_due_us || self.cursors.is_empty() {
+        let due_us = self.cursors_due_us.max(self.marks.due_us().unwrap_or(0));
+        if self.now.mono_us < due_us || self.marks.due_us().is_some() || self.cursors.is_empty() {
             return;
         }
         self.cursors_due_us = self.now.mono_us + self.config.limits.cursor_ms * 1_000;
         for (id, device_id) in std::mem::take(&mut self.cursors) {
-            if self.log.room_bytes() < self.reserve(8) {
-                // No room: the device says its number again when it comes back.
+            if self.log.room_bytes() < self.reserve(8) || self.users.ready(id).marks > 0 {
+                // No room: the device says its number again when it comes back. Or the marks that
+                // the ACKs moved are not in the log: the cursor must not go before them.
                 self.cursors.push((id, device_id));
                 continue;
             }
-            let user = self.users.ready(id);
-            let device = user.device_mut(device_id).expect("devices stay");
+            // Logged meanwhile with a new attach, and perhaps evicted.
+            let device = self.users.get_mut(id).and_then(|user| user.device_mut(device_id));
+            let Some(device) = device.filter(|device| device.acked != device.logged) else {
+                continue;
+            };
             device.logged = device.acked;
             let record = Record::Cursor { user: id, device: device_id, acked: device.acked };
             self.append_record(&record);
             let end = self.log.end();
             self.users.ready(id).dirty_until = end;
+            self.trim_passed(id);
         }
     }
 }

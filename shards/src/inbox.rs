@@ -5,8 +5,9 @@ use crate::relay::FanOut;
 use crate::shard::Shard;
 use crate::work::Work;
 use crate::{CoreIndex, InboxAppend, Relay};
-use persistence::{InboxKind, InboxRecord, Position, Record};
+use persistence::{ConvKey, InboxKind, InboxRecord, Record};
 use wire::planted::{Bug, active};
+use wire::{Change, Seq, UserId};
 
 impl Shard {
     /// A fan-out, with its user and member loaded.
@@ -20,18 +21,27 @@ impl Shard {
         if append.conv_seq > mark + 1 && !active(Bug::HigherPlaceTaken) {
             return self.reply(from, Relay::Expect { user, conv, next: mark + 1 });
         }
-        let (kind, has_entry) = match &append.entry {
-            FanOut::Peer(body) => (InboxKind::Peer { body }, true),
-            FanOut::Own { outbox, n, void, hash } => {
-                let (outbox, n, void, change, hash) = (*outbox, *n, *void, None, *hash);
-                (InboxKind::Own { outbox, n, void, change, hash }, true)
+        let hides = !active(Bug::BlockSecondDevice)
+            && match &append.entry {
+                FanOut::Peer(_) => self.hides(user, conv, None),
+                FanOut::PeerChange(change, _) => self.hides(user, conv, Some(*change)),
+                FanOut::Own { .. } | FanOut::Nothing => false,
+            };
+        let (kind, body) = match &append.entry {
+            FanOut::Peer(_) | FanOut::PeerChange(..) if hides => (InboxKind::Hidden, 0),
+            FanOut::Peer(body) => (InboxKind::Peer { body }, body.len()),
+            &FanOut::PeerChange(change, ref body) => {
+                (InboxKind::PeerChange { change, body }, body.len())
             }
-            FanOut::Nothing => (InboxKind::Nothing, false),
+            &FanOut::Own { outbox, n, void, change, hash } => {
+                (InboxKind::Own { outbox, n, void, change, hash }, 0)
+            }
+            FanOut::Nothing => (InboxKind::Nothing, 0),
         };
-        let is_peer = matches!(append.entry, FanOut::Peer(_));
-        let body = if let FanOut::Peer(body) = &append.entry { body.len() as u64 } else { 0 };
+        let has_entry = !matches!(kind, InboxKind::Hidden | InboxKind::Nothing);
+        let quiet = !matches!(kind, InboxKind::Peer { .. });
         // The reserve is for this: sends stop long before (R5).
-        if self.log.room_bytes() < body + 512 {
+        if self.log.room_bytes() < body as u64 + 512 {
             return self.reply(from, Relay::Busy { user, conv });
         }
         let inbox_seq = if has_entry { self.users.ready(user).next_seq() } else { 0 };
@@ -46,7 +56,10 @@ impl Shard {
         let at = self.append_record(&record);
         let end = self.log.end();
         let member = self.members.ready((user, conv));
-        member.take(append.conv_seq, inbox_seq, !is_peer, end);
+        member.take(append.conv_seq, inbox_seq, quiet, end);
+        if hides {
+            member.hide(append.conv_seq, append.conv_seq);
+        }
         if has_entry {
             self.users.ready(user).push(inbox_seq, at, end);
         }
@@ -57,16 +70,30 @@ impl Shard {
             self.users.ready(user).visible = inbox_seq;
             self.pump_user(user);
         }
-        self.gate.hold(end, Gated::Append { at, from });
+        let upto = append.conv_seq;
+        self.gate.hold(end, Gated::Append { from, user, conv, upto, inbox_seq });
+    }
+
+    /// Whether `user`, with user and member loaded, does not see what the peer sends: it blocked
+    /// the peer, refuses strangers, or (in a change) does not see what is changed. The place is
+    /// taken without an entry, and nobody is told (R4).
+    pub(crate) fn hides(&mut self, user: UserId, conv: ConvKey, change: Option<Change>) -> bool {
+        let member = self.members.ready((user, conv));
+        let contact = &member.contact;
+        contact.blocked
+            || change.is_some_and(|change| member.is_hidden(change.target))
+            || !contact.contact && self.users.ready(user).privacy.refuse_strangers
     }
 
     /// The fan-out's record is durable: confirm it, and show its entry.
-    pub(crate) fn append_durable(&mut self, at: Position, from: CoreIndex) {
-        let Record::Inbox(record) = self.log.read(at) else {
-            unreachable!("a fan-out stands there")
-        };
-        let (user, conv, inbox_seq) = (record.user, record.conv, record.inbox_seq);
-        let upto = record.conv_seq;
+    pub(crate) fn append_durable(
+        &mut self,
+        from: CoreIndex,
+        user: UserId,
+        conv: ConvKey,
+        upto: Seq,
+        inbox_seq: Seq,
+    ) {
         if !active(Bug::ConfirmBeforeDurable) {
             self.reply(from, Relay::Confirm { user, conv, upto });
         }
@@ -76,9 +103,9 @@ impl Shard {
         }
     }
 
-    /// Counts a fan-out that must wait for loads. False: its lane has its quarter waiting already.
+    /// Counts a fan-out or receipt that must wait for loads. False: its lane has its quarter waiting already.
     pub(crate) fn count_parked(&mut self, work: &Work) -> bool {
-        let Work::Append { from, .. } = work else { return true };
+        let (Work::Append { from, .. } | Work::Receipt { from, .. }) = work else { return true };
         let lane = &mut self.lanes[*from as usize];
         if lane.parked >= (self.config.limits.lane_credits / 4).max(1) {
             return false;
@@ -89,7 +116,7 @@ impl Shard {
 
     /// It waits no longer.
     pub(crate) fn unparked(&mut self, work: &Work) {
-        if let Work::Append { from, .. } = work {
+        if let Work::Append { from, .. } | Work::Receipt { from, .. } = work {
             self.lanes[*from as usize].parked -= 1;
         }
     }

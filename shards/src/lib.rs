@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod circle;
 mod command;
 mod contacts;
@@ -17,19 +18,25 @@ mod event;
 mod fan_out;
 mod flush;
 mod gate;
+mod history;
 mod inbox;
 mod lane;
 mod limits;
 mod loads;
+mod marks;
 mod member;
+mod page;
 mod place;
 mod presence;
+mod receipts;
 mod recent;
 mod recovered;
 mod relay;
+mod retention;
 mod sequence;
 mod session;
 mod shard;
+mod snapshot;
 mod stats;
 mod table;
 pub mod token;
@@ -46,6 +53,8 @@ pub use effect::{Ask, Effect};
 pub use event::{Adoption, Answer, AskId, Claims, ConnId, Event, Reply, Taken};
 pub use limits::Limits;
 pub use presence::{PresenceBatch, WatchChange};
-pub use relay::{Content, CoreIndex, FanOut, InboxAppend, Outcome, Relay, SendAnswer, SendRequest};
+pub use relay::{
+    Content, CoreIndex, FanOut, InboxAppend, Outcome, Receipt, Relay, SendAnswer, SendRequest,
+};
 pub use stats::Stats;
 pub use turn::turn;

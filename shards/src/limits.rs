@@ -43,6 +43,16 @@ pub struct Limits {
     pub scan_entries: u32,
     /// Bytes that one scan asks for.
     pub scan_bytes: u32,
+    /// Pages of history under way from one core to another, and from one core to the store.
+    pub pages_max: u32,
+    /// Pages that one user may ask for at once …
+    pub page_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub page_ms: u64,
+    /// Entries that have to go before a trim is logged.
+    pub trim_entries: u32,
+    /// Inbox entries go at this age, in ms, although a device has not passed them.
+    pub inbox_age_ms: u64,
     /// New conversations that one user may start at once …
     pub new_conversations_burst: u32,
     /// … and one more each time this many ms have passed.
@@ -67,10 +77,24 @@ pub struct Limits {
     pub flush_ms: u64,
     /// A device's cursor is logged at most this often, in ms.
     pub cursor_ms: u64,
+    /// Sends that one device may make at once …
+    pub send_burst: u32,
+    /// … and one more each time this many ms have passed.
+    pub send_ms: u64,
+    /// A message may be edited this long, in ms.
+    pub edit_window_ms: u64,
+    /// A message may be deleted for everyone this long, in ms.
+    pub delete_window_ms: u64,
+    /// Delivered and read marks are logged and told to the peer at most this often, in ms.
+    pub receipt_ms: u64,
+    /// Conversations with marks that moved and are not in the log, before input pauses.
+    pub moved_marks_max: u32,
     /// What is told to a client whose send meets a full limit, in ms.
     pub retry_after_ms: u64,
     /// Circles (contacts, blocks, watchers of a user) in memory at one core.
     pub circles_max: u32,
+    /// Contacts and blocks in all circles in memory at one core, about.
+    pub circle_contacts_max: u32,
     /// Contacts and blocked users of one user.
     pub contacts_max: u32,
     /// Users whom one session may watch.
@@ -130,6 +154,11 @@ impl Default for Limits {
             read_ahead_max: 64,
             scan_entries: 512,
             scan_bytes: 128 * 1024,
+            pages_max: 32,
+            page_burst: 512,
+            page_ms: 10,
+            trim_entries: 256,
+            inbox_age_ms: 30 * 86_400_000,
             new_conversations_burst: 1_000,
             new_conversation_ms: 1_000,
             owed_max: 65_536,
@@ -142,9 +171,16 @@ impl Default for Limits {
             batch_bytes: 8 << 20,
             flush_ms: 1_000,
             cursor_ms: 1_000,
+            send_burst: 2_000,
+            send_ms: 1,
+            edit_window_ms: 2 * 86_400_000,
+            delete_window_ms: 2 * 86_400_000,
+            receipt_ms: 100,
+            moved_marks_max: 65_536,
             retry_after_ms: 500,
             circles_max: 100_000,
-            contacts_max: 2_000,
+            circle_contacts_max: 4_000_000,
+            contacts_max: 1_000,
             watch_max: 200,
             watches_max: 2_000_000,
             watch_burst: 20,
@@ -189,6 +225,11 @@ impl Limits {
             read_ahead_max: 2,
             scan_entries: 2,
             scan_bytes: 256,
+            pages_max: 2,
+            page_burst: 16,
+            page_ms: 5,
+            trim_entries: 4,
+            inbox_age_ms: 600_000,
             new_conversations_burst: 4,
             new_conversation_ms: 20,
             owed_max: 8,
@@ -201,8 +242,15 @@ impl Limits {
             batch_bytes: 2 * 1024,
             flush_ms: 20,
             cursor_ms: 20,
+            send_burst: 64,
+            send_ms: 1,
+            edit_window_ms: 10_000,
+            delete_window_ms: 20_000,
+            receipt_ms: 5,
+            moved_marks_max: 8,
             retry_after_ms: 20,
             circles_max: 6,
+            circle_contacts_max: 12,
             contacts_max: 4,
             watch_max: 4,
             watches_max: 12,

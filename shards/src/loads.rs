@@ -4,13 +4,15 @@ use crate::circle::Circle;
 use crate::contacts::Listing;
 use crate::conversation::Conversation;
 use crate::member::Member;
+use crate::retention::Aging;
 use crate::shard::Shard;
-use crate::table::{Map, Presence};
+use crate::table::{Entity, Map, Presence};
 use crate::user::User;
 use crate::work::{Need, Work};
 use crate::{Answer, Ask, AskId, ConnId, Effect, Reply};
-use persistence::{Load, Loaded, Page, Paged};
+use persistence::{ConvKey, Load, Loaded, Page, Paged};
 use std::collections::VecDeque;
+use wire::Seq;
 use wire::planted::{Bug, active};
 
 /// A load or scan that is not answered after this long counts as failed; its answer is dropped.
@@ -22,6 +24,13 @@ pub(crate) enum Pending {
     Load(Need),
     Scan(ConnId),
     Contacts(Listing),
+    Places(Seq),
+    Chats(ConnId),
+    Age(Aging),
+    /// What devices acked earlier.
+    Gap,
+    /// The target of a change.
+    Target(ConvKey, Seq),
 }
 
 /// Requests under way and requests that wait for room.
@@ -89,13 +98,24 @@ impl Shard {
                     self.install(need, reply)
                 }
             }
-            (Some(Pending::Load(need)), _) => self.load_failed(need),
             (Some(Pending::Scan(conn)), Ok(Reply::Scanned(scanned))) => self.scanned(conn, scanned),
-            (Some(Pending::Scan(conn)), _) => self.scan_failed(conn),
             (Some(Pending::Contacts(listing)), Ok(Reply::Paged(Paged::Contacts(rows)))) => {
                 self.contacts_read(listing, Some(rows));
             }
-            (Some(Pending::Contacts(listing)), _) => self.contacts_read(listing, None),
+            (Some(Pending::Places(upto)), Ok(Reply::Paged(paged))) => {
+                self.page_read(answer.id, upto, Some(paged));
+            }
+            (Some(Pending::Chats(conn)), Ok(Reply::Paged(Paged::Chats(rows)))) => {
+                self.chats_read(conn, Some(rows));
+            }
+            (Some(Pending::Age(aging)), Ok(Reply::Scanned(scanned))) => {
+                self.probed(aging, Some(scanned.entries));
+            }
+            (Some(Pending::Gap), Ok(Reply::Scanned(scanned))) => self.gap_scanned(Some(scanned)),
+            (Some(Pending::Target(conv, seq)), Ok(Reply::Paged(Paged::Messages(messages)))) => {
+                self.target_read(conv, seq, Some(messages));
+            }
+            (Some(pending), _) => self.ask_failed(answer.id, pending),
         }
     }
 
@@ -111,12 +131,23 @@ impl Shard {
                 true => self.asks.pending.get(&id).copied(),
                 false => self.asks.pending.remove(&id),
             };
-            match given_up {
-                Some(Pending::Load(need)) => self.load_failed(need),
-                Some(Pending::Scan(conn)) => self.scan_failed(conn),
-                Some(Pending::Contacts(listing)) => self.contacts_read(listing, None),
-                None => {}
+            if let Some(pending) = given_up {
+                self.ask_failed(id, pending);
             }
+        }
+    }
+
+    /// The store did not answer.
+    fn ask_failed(&mut self, id: AskId, pending: Pending) {
+        match pending {
+            Pending::Load(need) => self.load_failed(need),
+            Pending::Scan(conn) => self.scan_failed(conn),
+            Pending::Contacts(listing) => self.contacts_read(listing, None),
+            Pending::Places(upto) => self.page_read(id, upto, None),
+            Pending::Chats(conn) => self.chats_read(conn, None),
+            Pending::Age(aging) => self.probed(aging, None),
+            Pending::Gap => self.gap_scanned(None),
+            Pending::Target(conv, seq) => self.target_read(conv, seq, None),
         }
     }
 
@@ -194,6 +225,10 @@ impl Shard {
             (Need::Circle(user), Reply::Paged(Paged::Contacts(rows))) => {
                 let mut circle = Circle::new(&rows);
                 self.recovered.apply_circle(&self.log, user, &mut circle);
+                let (max, flushed) = (self.config.limits.circle_contacts_max, self.flush.flushed());
+                if !self.circles.lighten(circle.weight(), max as usize, flushed) {
+                    return self.load_failed(need);
+                }
                 self.circles.loaded(user, circle)
             }
             (need, loaded) => panic!("asked for {need:?}, got {loaded:?}"),

@@ -1,6 +1,7 @@
 //! A member: one participant of a conversation, at the participant's home. Everything here only
 //! grows, so records apply in any order, and again.
 
+use crate::receipts::Owing;
 use crate::table::Entity;
 use persistence::{
     ABOVE_READ_MAX, ContactState, InboxKind, MemberState, PeerMarks, Position, Record, Row,
@@ -27,6 +28,8 @@ pub(crate) struct Member {
     pub last_inbox: Seq,
     /// Of the newest places: which ones are no messages of the peer to read.
     quiet: Places,
+    /// The receipt that the peer's home is owed.
+    pub owing: Owing,
     /// End of the newest record about it.
     pub dirty_until: Position,
 }
@@ -47,6 +50,7 @@ impl Member {
             hidden: state.hidden,
             last_inbox: state.last_inbox,
             quiet,
+            owing: Owing::default(),
             dirty_until: Position(0),
         }
     }
@@ -67,6 +71,17 @@ impl Member {
         persistence::add_range(&mut self.hidden, first, last);
         let oldest = self.taken.saturating_sub(Places::COUNT) + 1;
         (first.max(oldest)..=last.min(self.taken)).for_each(|seq| self.quiet.set(seq, true));
+    }
+
+    /// The user does not see this place.
+    pub fn is_hidden(&self, seq: Seq) -> bool {
+        let index = self.hidden.partition_point(|&(_, last)| last < seq);
+        self.hidden.get(index).is_some_and(|&(first, _)| first <= seq)
+    }
+
+    /// How far the device is.
+    pub fn delivered_to(&self, device: DeviceId) -> Seq {
+        self.delivered.iter().find(|(id, _)| *id == device).map_or(0, |(_, seq)| *seq)
     }
 
     /// The device has everything of the peer up to here.
@@ -110,7 +125,6 @@ impl Member {
     }
 
     /// Messages of the peer above the read mark, counted up to `ABOVE_READ_MAX` places back.
-    #[expect(dead_code, reason = "conversation heads are not asked for so far")]
     pub fn unread(&self) -> u64 {
         let first = self.read.max(self.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
         (first..=self.taken).filter(|&seq| !self.quiet.has(seq)).count() as u64
@@ -119,7 +133,7 @@ impl Member {
 
 impl Entity for Member {
     fn clean(&self, flushed: Position) -> bool {
-        self.dirty_until <= flushed
+        self.dirty_until <= flushed && self.owing.is_empty()
     }
 }
 

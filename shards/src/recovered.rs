@@ -24,6 +24,9 @@ pub(crate) struct Recovered {
     /// Conversations with fan-outs to send again, not loaded so far.
     owing: Set<ConvKey>,
     pub queue: VecDeque<ConvKey>,
+    /// First records whose marks the peer's home may not know.
+    receipts: Map<(UserId, ConvKey), Position>,
+    pub receipts_queue: VecDeque<(UserId, ConvKey)>,
     /// Loads asked before this id may have missed records that are gone from here.
     pub stale_before: u64,
 }
@@ -33,6 +36,7 @@ struct OfUser {
     entries: Vec<(Seq, Position)>,
     cursors: Vec<(DeviceId, Seq)>,
     epoch: u64,
+    trimmed: Seq,
     commands: Vec<Position>,
     devices: Vec<Position>,
     last_seen_us: u64,
@@ -52,6 +56,8 @@ impl Recovered {
         }
         recovered.queue = recovered.owing.iter().copied().collect();
         recovered.queue.make_contiguous().sort_unstable();
+        recovered.receipts_queue = recovered.receipts.keys().copied().collect();
+        recovered.receipts_queue.make_contiguous().sort_unstable();
         (recovered, owed, count)
     }
 
@@ -90,6 +96,24 @@ impl Recovered {
                 }
                 self.of_member((i.user, i.conv)).push(at);
             }
+            Record::Read { user, conv, .. } | Record::Delivered { user, conv, .. }
+                if place.is_home(*user) =>
+            {
+                self.of_member((*user, *conv)).push(at);
+                if let Record::Read { inbox_seq, .. } = record {
+                    self.of_user(*user).entries.push((*inbox_seq, at));
+                }
+                if !log.confirmed_at_start(at) {
+                    self.receipts.entry((*user, *conv)).or_insert_with(|| {
+                        owed.insert(at);
+                        at
+                    });
+                }
+            }
+            Record::Receipt { user, conv, inbox_seq, .. } if place.is_home(*user) => {
+                self.of_member((*user, *conv)).push(at);
+                self.of_user(*user).entries.push((*inbox_seq, at));
+            }
             Record::Cursor { user, device, acked } if place.is_home(*user) => {
                 self.of_user(*user).cursors.push((*device, *acked));
             }
@@ -106,6 +130,10 @@ impl Recovered {
             Record::Epoch { user, epoch } if place.is_home(*user) => {
                 let of_user = self.of_user(*user);
                 of_user.epoch = of_user.epoch.max(*epoch);
+            }
+            Record::Trim { user, upto } if place.is_home(*user) => {
+                let of_user = self.of_user(*user);
+                of_user.trimmed = of_user.trimmed.max(*upto);
             }
             _ => {}
         }
@@ -141,6 +169,7 @@ impl Recovered {
         let Some(of_user) = self.users.get(&id) else { return };
         user.recover(of_user.entries.iter().copied());
         user.epoch = user.epoch.max(of_user.epoch);
+        user.trimmed = user.trimmed.max(of_user.trimmed);
         for &(id, acked) in &of_user.cursors {
             let device = user.device_or_new(id);
             device.acked = device.acked.max(acked);
@@ -208,8 +237,22 @@ impl Recovered {
         self.owing.remove(&key);
     }
 
+    /// The first record that a member owes a receipt for, once.
+    pub fn take_receipt(&mut self, key: (UserId, ConvKey)) -> Option<Position> {
+        self.receipts.remove(&key)
+    }
+
+    pub fn owes_receipt(&self, key: (UserId, ConvKey)) -> bool {
+        self.receipts.contains_key(&key)
+    }
+
     pub fn all_owed_known(&self) -> bool {
-        self.owing.is_empty()
+        self.owing.is_empty() && self.receipts.is_empty()
+    }
+
+    /// Something of it is to be looked at.
+    pub fn waits(&self) -> bool {
+        !self.queue.is_empty() || !self.receipts_queue.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {

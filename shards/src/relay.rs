@@ -2,8 +2,8 @@
 //! back; replies always have room (R14 in the README).
 
 use bytes::Bytes;
-use persistence::ConvKey;
-use wire::{BodyHash, DeviceId, OutboxId, RefusalCode, Seq, UserId};
+use persistence::{ConvKey, StoredMessage};
+use wire::{BodyHash, Change, DeviceId, OutboxId, RefusalCode, Seq, UserId};
 
 use crate::{ConnId, PresenceBatch, WatchChange};
 
@@ -44,8 +44,28 @@ pub enum Relay {
         /// The conversation.
         conv: ConvKey,
     },
+    /// Request, home of the reader → home of the peer: how far the reader is.
+    Receipt(Box<Receipt>),
+    /// Reply to `Receipt`: durable there.
+    ReceiptTaken {
+        /// Who read.
+        reader: UserId,
+        /// The conversation.
+        conv: ConvKey,
+    },
+    /// Reply to `Receipt`: not taken, send again later.
+    ReceiptRefused {
+        /// Who read.
+        reader: UserId,
+        /// The conversation.
+        conv: ConvKey,
+    },
     /// Reply to a hand-off.
     HandoffTaken,
+    /// Request, home of a reader → owner: places of a conversation.
+    Page(Box<PageRequest>),
+    /// Reply to `Page`.
+    PageAnswer(Box<PageAnswer>),
     /// Request, home of watchers → home of targets: who watches whom.
     Watch(Box<Vec<WatchChange>>),
     /// Request, home of targets → home of watchers: states.
@@ -90,6 +110,8 @@ pub struct SendRequest {
 pub enum Content {
     /// A message.
     Body(Bytes),
+    /// Edits or deletes an earlier message; the new text, or nothing.
+    Change(Change, Bytes),
     /// Gives a number up; hash of the body that is given up.
     Void(BodyHash),
 }
@@ -159,11 +181,26 @@ pub struct InboxAppend {
     pub entry: FanOut,
 }
 
+/// A user's marks in a conversation, on their way to the peer's home.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Whose marks.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// Everything up to here is read.
+    pub read: Seq,
+    /// How far the reader's devices are, farthest first.
+    pub delivered: Vec<Seq>,
+}
+
 /// What a fan-out brings.
 #[derive(Clone, Debug)]
 pub enum FanOut {
     /// The peer's message.
     Peer(Bytes),
+    /// The peer's edit or delete of an earlier message; the new text, or nothing.
+    PeerChange(Change, Bytes),
     /// A send of one of the user's own devices.
     Own {
         /// From this outbox.
@@ -172,9 +209,67 @@ pub enum FanOut {
         n: Seq,
         /// Given up.
         void: bool,
-        /// Hash of the body.
+        /// What it does to an earlier message.
+        change: Option<Change>,
+        /// Content hash.
         hash: BodyHash,
     },
     /// The peer gave a message up: only the mark moves.
     Nothing,
+}
+
+/// Places of a conversation, wanted by a session of a participant.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// The session that waits, at the reader's home.
+    pub conn: ConnId,
+    /// Who reads.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// Newest place that the reader's home has: no later one is shown.
+    pub upto: Seq,
+    /// The first place that is wanted, from 1.
+    pub from: Seq,
+    /// Upwards from there, otherwise downwards.
+    pub newer: bool,
+    /// Most places, from 1.
+    pub limit: u32,
+    /// No further place once the bodies pass this many bytes.
+    pub bytes_max: u32,
+}
+
+/// What the owner says to a request for places.
+#[derive(Clone, Debug)]
+pub struct PageAnswer {
+    /// The session that waits.
+    pub conn: ConnId,
+    /// Who reads.
+    pub reader: UserId,
+    /// The conversation.
+    pub conv: ConvKey,
+    /// As in the request.
+    pub newer: bool,
+    /// `None`: not now.
+    pub places: Option<Places>,
+}
+
+/// A page of a conversation, in its direction.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Newest durable place, as far as the reader's home has it.
+    pub upto: Seq,
+    /// The first place that the page covers …
+    pub first: Seq,
+    /// … and the last one; 0 where it covers none.
+    pub last: Seq,
+    /// What stands there; a place that is covered and not here is lost.
+    pub found: Vec<StoredMessage>,
+}
+
+impl Places {
+    /// Covers no place.
+    pub fn nothing() -> Places {
+        Places { upto: 0, first: 0, last: 0, found: Vec::new() }
+    }
 }

@@ -1,11 +1,12 @@
 //! Sending: from a session to the owner, where a message gets its place.
 
+use crate::change::{Judged, change_of};
 use crate::conversation::{Numbered, Owed};
 use crate::gate::Gated;
 use crate::relay::Outcome;
 use crate::shard::Shard;
 use crate::table::Presence;
-use crate::work::{Need, Work};
+use crate::work::{Need, Retry, Work};
 use crate::{Content, CoreIndex, Effect, Relay, SendAnswer, SendRequest};
 use persistence::{ConvKey, MessageRecord, Record};
 use wire::planted::{Bug, active};
@@ -75,6 +76,14 @@ impl Shard {
                 let member = Need::Member(append.user, append.conv);
                 [Some(member), Some(Need::User(append.user)), None, None, None]
             }
+            Work::Marks(user, conv) => {
+                [Some(Need::Member(*user, *conv)), Some(Need::User(*user)), None, None, None]
+            }
+            Work::Receipt { receipt, .. } => {
+                let user = receipt.conv.peer_of(receipt.reader);
+                let member = Need::Member(user, receipt.conv);
+                [Some(member), Some(Need::User(user)), None, None, None]
+            }
             Work::Attach(conn) => {
                 let user = self.attaching_user(*conn);
                 [user.map(Need::User), None, None, None, None]
@@ -86,6 +95,16 @@ impl Shard {
             Work::Command(request) => {
                 let [user, member, circle] = Shard::command_needs(request);
                 [user, member, circle, None, None]
+            }
+            Work::Page(conn) => {
+                let member = self.page_member(*conn);
+                [member.map(|(user, conv)| Need::Member(user, conv)), None, None, None, None]
+            }
+            Work::Places { request, .. } => {
+                [Some(Need::Conv(request.conv)), None, None, None, None]
+            }
+            Work::Show(answer) => {
+                [Some(Need::Member(answer.reader, answer.conv)), None, None, None, None]
             }
             Work::Contacts(listing) => [Some(Need::Circle(listing.user)), None, None, None, None],
             Work::Typing { from, writer, reader } => {
@@ -111,12 +130,17 @@ impl Shard {
     fn perform(&mut self, work: Work) {
         match work {
             Work::Submit(request) => self.submitted(request),
-            Work::Sequence { from, request } => self.sequence(from, &request),
+            Work::Sequence { from, request } => self.sequence(from, request),
             Work::Append { from, append } => self.append(from, &append),
             Work::Attach(conn) => self.attach(conn),
             Work::Recover(conv) => self.owe_recovered(conv),
+            Work::Marks(user, conv) => self.log_marks_of(user, conv),
+            Work::Receipt { from, receipt } => self.take_receipt(from, &receipt),
             Work::Watch(user) => self.begin_watch(user),
             Work::Command(request) => self.take_command(&request),
+            Work::Page(conn) => self.page_places(conn),
+            Work::Places { from, request } => self.page(from, request),
+            Work::Show(answer) => self.show_page(&answer),
             Work::Contacts(listing) => self.list_contacts(listing),
             Work::Typing { from, writer, reader } => self.pass_typing(from, writer, reader),
         }
@@ -139,9 +163,17 @@ impl Shard {
             Work::Attach(conn) => {
                 self.close(conn, CloseCode::Overloaded, "the store does not answer");
             }
-            Work::Recover(conv) => self.retry_later(conv),
+            Work::Recover(conv) => self.retry_later(Retry::FanOut(conv)),
+            Work::Marks(user, conv) => self.marks_later(user, conv),
+            Work::Receipt { from, receipt } => {
+                let (reader, conv) = (receipt.reader, receipt.conv);
+                self.reply(from, Relay::ReceiptRefused { reader, conv });
+            }
             Work::Watch(user) => self.watch_later(user),
             Work::Command(request) => self.command_given_up(&request),
+            Work::Page(conn) => self.page_given_up(conn),
+            Work::Places { from, request } => self.answer_page(from, &request, None),
+            Work::Show(answer) => self.page_given_up(answer.conn),
             Work::Contacts(listing) => self.contacts_given_up(listing),
             Work::Typing { .. } => {}
         }
@@ -165,7 +197,7 @@ impl Shard {
             }
         }
         if owner == self.place.me {
-            return self.sequence(owner, &request);
+            return self.sequence(owner, request);
         }
         self.lanes[owner as usize].sends.push_back(request);
         self.drain_lane(owner);
@@ -176,26 +208,39 @@ impl Shard {
     }
 
     /// At the owner, with everything loaded: gives the message its place, or says why not.
-    pub(crate) fn sequence(&mut self, from: CoreIndex, request: &SendRequest) {
+    pub(crate) fn sequence(&mut self, from: CoreIndex, request: Box<SendRequest>) {
+        if self.waits_for_change(&request) {
+            return self.await_target(from, request, None);
+        }
         let outboxes_max = self.config.limits.outboxes_max;
         let conv = self.convs.ready(request.conv);
         let numbered =
             conv.judge(request.sender, request.device, request.outbox, request.n, outboxes_max);
         let outcome = match numbered {
-            Numbered::Next(_) | Numbered::First => match self.room_for(request) {
-                Ok(()) => return self.take(from, request, numbered == Numbered::First),
-                Err(code) => {
-                    let retry_after_ms = self.config.limits.retry_after_ms;
-                    Outcome::Refused { code, retry_after_ms }
+            Numbered::Next(_) | Numbered::First => {
+                match (self.room_for(&request), self.judge_change(&request)) {
+                    (Ok(()), Judged::Allowed) => {
+                        return self.take(from, &request, numbered == Numbered::First);
+                    }
+                    (Ok(()), Judged::Unknown(target)) => {
+                        return self.await_target(from, request, Some(target));
+                    }
+                    (_, Judged::Refused) => {
+                        Outcome::Refused { code: RefusalCode::NotAllowed, retry_after_ms: 0 }
+                    }
+                    (Err(code), _) => {
+                        let retry_after_ms = self.config.limits.retry_after_ms;
+                        Outcome::Refused { code, retry_after_ms }
+                    }
                 }
-            },
+            }
             Numbered::Known => Outcome::Known,
             Numbered::OutOfOrder { next } => Outcome::OutOfOrder { next },
             Numbered::TooManyOutboxes => {
                 Outcome::Refused { code: RefusalCode::OutboxLimit, retry_after_ms: 0 }
             }
         };
-        let answer = SendAnswer::to(request, outcome);
+        let answer = SendAnswer::to(&request, outcome);
         self.gate.hold(self.log.end(), Gated::Answer { to: from, answer });
     }
 
@@ -203,7 +248,7 @@ impl Shard {
     fn room_for(&self, request: &SendRequest) -> Result<(), RefusalCode> {
         let limits = &self.config.limits;
         let body = match &request.content {
-            Content::Body(body) => body.len() as u64,
+            Content::Body(body) | Content::Change(_, body) => body.len() as u64,
             Content::Void(_) => 0,
         };
         if self.owed.len() >= limits.owed_max as usize {
@@ -233,20 +278,24 @@ impl Shard {
         let time_us = self.record_time_us();
         let conv = self.convs.ready(key);
         let conv_seq = conv.recent.head() + 1;
-        let (mut inbox, mut marks) = ([0; 2], [false; 2]);
+        let (mut inbox, mut marks, mut hidden) = ([0; 2], [false; 2], [false; 2]);
+        let change = change_of(&request.content);
         let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
             marks[index] = user != owner
                 && self.place.is_home(user)
                 && self.members.ready((user, key)).taken == conv_seq - 1;
-            let has_entry = user == request.sender || matches!(request.content, Content::Body(_));
-            if (user == owner || marks[index]) && has_entry {
+            let here = user == owner || marks[index];
+            let is_void = matches!(request.content, Content::Void(_));
+            hidden[index] =
+                here && user != request.sender && !is_void && self.hides(user, key, change);
+            if here && !hidden[index] && (user == request.sender || !is_void) {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
         let (body, void): (&[u8], _) = match &request.content {
-            Content::Body(body) => (body, None),
+            Content::Body(body) | Content::Change(_, body) => (body, None),
             Content::Void(hash) => (&[], Some(*hash)),
         };
         let record = MessageRecord {
@@ -260,16 +309,16 @@ impl Shard {
             void,
             inbox,
             marks,
-            hidden: [false; 2],
-            change: None,
+            hidden,
+            change,
             body,
         };
         let at = self.append_record(&Record::Message(record.clone()));
         let (start, end) = (self.log.start_of_tail(), self.log.end());
         let conv = self.convs.ready(key);
-        conv.recent.forget_before(start);
+        conv.forget_before(start);
         conv.take(&record, at, end);
-        let mut inbox_seq_of_sender = 0;
+        let (mut inbox_seq_of_sender, mut owes) = (0, false);
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 {
                 self.users.ready(user).push(inbox[index], at, end);
@@ -278,17 +327,22 @@ impl Shard {
                 }
             }
             if user == owner || marks[index] {
-                let quiet = user == request.sender || void.is_some();
-                self.members.ready((user, key)).take(conv_seq, inbox[index], quiet, end);
+                let quiet = user == request.sender || void.is_some() || change.is_some();
+                let member = self.members.ready((user, key));
+                member.take(conv_seq, inbox[index], quiet, end);
+                if hidden[index] {
+                    member.hide(conv_seq, conv_seq);
+                }
             } else {
                 self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
                 self.owed.insert(at);
+                owes = true;
             }
         }
         let inbox_seq = if from == self.place.me { inbox_seq_of_sender } else { 0 };
         let answer = SendAnswer::to(request, Outcome::Taken { conv_seq, time_us, inbox_seq });
         self.too_early(from, &answer, inbox);
-        self.gate.hold(end, Gated::Message { at, to: from, answer });
+        self.gate.hold(end, Gated::Message { to: from, answer, inbox, owes });
         self.stats.messages += 1;
     }
 
@@ -315,26 +369,23 @@ impl Shard {
     /// The message's record is durable.
     pub(crate) fn message_durable(
         &mut self,
-        at: persistence::Position,
         to: CoreIndex,
         answer: SendAnswer,
+        inbox: [Seq; 2],
+        owes: bool,
     ) {
-        let Record::Message(record) = self.log.read(at) else {
-            unreachable!("a message stands there")
-        };
-        let (key, inbox, marks) = (record.conv, record.inbox, record.marks);
+        let key = answer.conv;
         if !active(Bug::SentBeforeDurable) {
             self.answer(to, answer);
         }
-        let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
-            if user != owner && !marks[index] {
-                self.queue_fan_out(key);
-            }
+        }
+        if owes {
+            self.queue_fan_out(key);
         }
     }
 

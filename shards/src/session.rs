@@ -1,7 +1,8 @@
 //! Sessions: one per connection, from the first byte to the last.
 
 mod catch_up;
-mod entries;
+mod deadline;
+pub(crate) mod entries;
 mod handshake;
 mod inbound;
 mod outbound;
@@ -9,9 +10,12 @@ mod outbound;
 pub(crate) use catch_up::Scans;
 
 use crate::devices::About;
+use crate::history::Pages;
 use crate::typing::Typed;
+use crate::user::Bucket;
 use crate::{Adoption, ConnId, CoreIndex};
 use std::collections::VecDeque;
+use wire::planted::{Bug, active};
 use wire::{Deframer, DeviceId, OutboxId, Seq, UserId};
 
 /// A connection as this core sees it. States are named for what they wait for.
@@ -82,11 +86,18 @@ pub(crate) struct Attached {
     /// Each entry in (`acked`, `sent`].
     pub in_flight: VecDeque<InFlight>,
     pub in_flight_bytes: u32,
+    /// Sends that may come now.
+    pub sends: Bucket,
+    /// Places of peers that the device acked, not reported so far.
+    pub places: Vec<(UserId, Seq)>,
+    /// Stands among the sessions with such places.
+    pub tells: bool,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
     pub scanning: catch_up::Scanning,
     /// Entries behind `sent`, read from the store.
     pub ahead: catch_up::Ahead,
+    pub pages: Pages,
     /// Requests that wait for the store.
     pub asking: u32,
     /// A command waits for loads: what comes behind it waits too, so that their order stays.
@@ -139,7 +150,18 @@ impl Attached {
     pub fn entry_sent(&mut self, bytes: usize, place: Option<(UserId, Seq)>) {
         self.sent += 1;
         self.in_flight.push_back(InFlight { bytes: bytes as u32, place });
+        if let Some((peer, seq)) = place.filter(|_| active(Bug::ReceiptUnacked)) {
+            self.tell(peer, seq);
+        }
         self.in_flight_bytes += bytes as u32;
+    }
+
+    /// The device has the peer's place.
+    fn tell(&mut self, peer: UserId, seq: Seq) {
+        match self.places.last_mut() {
+            Some((last, mark)) if *last == peer => *mark = seq.max(*mark),
+            _ => self.places.push((peer, seq)),
+        }
     }
 
     /// The device has committed everything up to `seq`, which was sent.
@@ -148,6 +170,9 @@ impl Attached {
             self.acked += 1;
             let entry = self.in_flight.pop_front().expect("one per entry in flight");
             self.in_flight_bytes -= entry.bytes;
+            if let Some((peer, seq)) = entry.place {
+                self.tell(peer, seq);
+            }
         }
         if self.in_flight.is_empty() {
             // An idle session holds no memory for what was in flight.

@@ -7,18 +7,20 @@ use crate::flush::Flush;
 use crate::gate::{Gate, Gated};
 use crate::lane::{Lane, Loopback};
 use crate::loads::Asks;
+use crate::marks::Marks;
 use crate::member::Member;
+use crate::page::PageUnderWay;
 use crate::place::Place;
 use crate::presence::Source;
 use crate::recovered::Recovered;
-use crate::session::{Scans, Session, Sessions, State};
+use crate::session::{Scans, Sessions};
 use crate::stats::Stats;
-use crate::table::Table;
+use crate::table::{Map, Table};
 use crate::user::User;
 use crate::watch::Watching;
 use crate::wheel::Wheel;
-use crate::work::Work;
-use crate::{ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
+use crate::work::{Retry, Work};
+use crate::{AskId, ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
 use persistence::{ConvKey, CoreStart, Log, LogConfig, Position};
 use std::collections::{BTreeSet, VecDeque};
 use wire::{CloseCode, DeviceId, UserId};
@@ -47,12 +49,21 @@ pub(crate) struct Shard {
     pub waiting: u32,
     pub asks: Asks,
     pub scans: Scans,
+    /// Pages that wait for the store.
+    pub pages: Map<AskId, PageUnderWay>,
+    /// Users whose oldest entries may be too old.
+    pub aging: VecDeque<UserId>,
+    pub aging_now: u32,
     pub recovered: Recovered,
     pub flush: Flush,
-    /// Positions of messages whose fan-outs are unconfirmed.
+    /// Positions of messages whose fan-outs, and of marks whose receipts are unconfirmed.
     pub owed: BTreeSet<Position>,
-    /// Conversations that send their fan-outs again, in the order of time.
-    pub retries: VecDeque<(u64, ConvKey)>,
+    /// Marks that moved and are not in the log.
+    pub marks: Marks,
+    /// Members that owe a receipt.
+    pub owing_members: u32,
+    /// What is tried again, in the order of time.
+    pub retries: VecDeque<(u64, Retry)>,
     pub lanes: Vec<Lane>,
     /// Lanes without a credit, or with sends that wait for one.
     pub lanes_blocked: u32,
@@ -102,9 +113,14 @@ impl Shard {
             waiting: 0,
             asks: Asks::default(),
             scans: Scans::default(),
+            pages: Map::default(),
+            aging: VecDeque::new(),
+            aging_now: 0,
             recovered,
             flush,
             owed,
+            marks: Marks::default(),
+            owing_members: 0,
             retries: VecDeque::new(),
             lanes: (0..config.cores).map(|_| Lane::new(limits.lane_credits)).collect(),
             lanes_blocked: 0,
@@ -150,6 +166,8 @@ impl Shard {
         let reply = match relay {
             Relay::Send(request) => return self.work(Work::Sequence { from, request }),
             Relay::InboxAppend(append) => return self.work(Work::Append { from, append }),
+            Relay::Page(request) => return self.work(Work::Places { from, request }),
+            Relay::Receipt(receipt) => return self.work(Work::Receipt { from, receipt }),
             Relay::Watch(changes) => return self.watched(from, &changes),
             Relay::Presence(batch) => return self.presence_came(from, &batch),
             Relay::Typing { writer, reader } => return self.typing_came(from, writer, reader),
@@ -160,6 +178,12 @@ impl Shard {
             Relay::Confirm { conv, upto, .. } => self.confirmed(conv, upto),
             Relay::Expect { conv, next, .. } => self.expected(conv, next),
             Relay::Busy { conv, .. } => self.busy(conv),
+            Relay::PageAnswer(answer) => {
+                self.lanes[from as usize].pages_out -= 1;
+                self.work(Work::Show(answer));
+            }
+            Relay::ReceiptTaken { reader, conv } => self.receipt_taken(reader, conv),
+            Relay::ReceiptRefused { reader, conv } => self.receipt_refused(reader, conv),
             _ => {}
         }
         self.credit_back(from);
@@ -172,8 +196,10 @@ impl Shard {
             conns.into_iter().for_each(|index| self.deadline(index));
         }
         self.expire_asks();
-        self.retry_fan_outs();
+        self.retry();
+        self.log_marks();
         self.log_cursors();
+        self.age_some();
         self.advance_presence();
         self.advance_watching();
         self.recover_some();
@@ -207,11 +233,19 @@ impl Shard {
     /// What waited for the log and waits no longer.
     fn pass(&mut self, gated: Gated) {
         match gated {
-            Gated::Message { at, to, answer } => self.message_durable(at, to, answer),
+            Gated::Message { to, answer, inbox, owes } => {
+                self.message_durable(to, answer, inbox, owes);
+            }
             Gated::Answer { to, answer } => self.answer(to, answer),
-            Gated::Append { at, from } => self.append_durable(at, from),
+            Gated::Append { from, user, conv, upto, inbox_seq } => {
+                self.append_durable(from, user, conv, upto, inbox_seq);
+            }
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
+            }
+            Gated::Marks { user, conv, inbox_seq } => self.marks_durable(user, conv, inbox_seq),
+            Gated::Receipt { from, reader, conv, inbox_seq } => {
+                self.receipt_durable(from, reader, conv, inbox_seq);
             }
             Gated::Command { at } => self.command_durable(at),
             Gated::Frames { conn, frames } => self.send_encoded(conn, &frames),
@@ -221,15 +255,18 @@ impl Shard {
 
     /// When `advance` or `settle` has something to do.
     pub fn deadline_us(&self) -> Option<u64> {
-        if self.flush_behind() || !self.recovered.queue.is_empty() {
+        if self.flush_behind() || self.recovered.waits() {
             return Some(0);
         }
-        let cursors = (!self.cursors.is_empty()).then_some(self.cursors_due_us);
+        let marks = self.marks.due_us();
+        let cursors_due_us = self.cursors_due_us.max(marks.unwrap_or(0));
+        let cursors = (!self.cursors.is_empty()).then_some(cursors_due_us);
         let retry = self.retries.front().map(|(due_us, _)| *due_us);
         [
             self.wheel.deadline_us(),
             self.asks.deadline_us(),
             self.flush.deadline_us(self.flush_us()),
+            marks,
             cursors,
             retry,
             self.source.deadline_us(&self.lanes),
@@ -240,52 +277,26 @@ impl Shard {
         .min()
     }
 
-    /// A connection's time in the wheel has come.
-    fn deadline(&mut self, index: u32) {
-        let Some(session) = self.sessions.at(index) else { return };
-        let (conn, deadline_us) = (session.conn, session.deadline_us);
-        if deadline_us > self.now.mono_us {
-            return self.wheel.insert(index, deadline_us);
-        }
-        match session.state {
-            State::End { asked: true } => {}
-            State::End { ref mut asked } => {
-                // Its reader does not read: cut.
-                *asked = true;
-                self.effects.push_back(Effect::Close { conn });
-            }
-            State::Attached(_) => self.close(conn, CloseCode::IdleTimeout, ""),
-            _ => self.close(conn, CloseCode::HandshakeTimeout, ""),
-        }
-    }
-
-    /// Heard from now; silent until then is too long.
-    pub fn idle_deadline_us(&self) -> u64 {
-        self.now.mono_us + self.config.limits.heartbeat_ms * 2_500
-    }
-
     fn closed(&mut self, conn: ConnId) {
         self.detach(conn);
         self.sessions.remove(conn);
     }
 
-    /// Whose user an attaching session waits for.
-    pub fn attaching_user(&mut self, conn: ConnId) -> Option<UserId> {
-        match self.sessions.get(conn) {
-            Some(Session { state: State::User(greeting), .. }) => Some(greeting.user),
-            _ => None,
-        }
-    }
-
     fn recover_some(&mut self) {
         for _ in 0..RECOVERED_PER_TURN {
-            let Some(conv) = self.recovered.queue.pop_front() else { return };
-            self.work(Work::Recover(conv));
+            if let Some(conv) = self.recovered.queue.pop_front() {
+                self.work(Work::Recover(conv));
+            } else if let Some((user, conv)) = self.recovered.receipts_queue.pop_front() {
+                self.work(Work::Marks(user, conv));
+            } else {
+                return;
+            }
         }
     }
 
     fn stop(&mut self) {
         self.stopping = true;
+        self.flush.stop_us = self.now.mono_us + crate::flush::STOP_US;
         for conn in self.sessions.conns() {
             self.close(conn, CloseCode::Shutdown, "the server stops");
         }
@@ -295,7 +306,8 @@ impl Shard {
     /// After `Event::Stop`: nothing is left to do.
     pub fn stopped(&self) -> bool {
         let idle = self.gate.is_empty() && self.effects.is_empty() && self.ready.is_empty();
-        self.stopping && idle && self.sessions.len() == 0 && self.log.durable() >= self.log.end()
+        let durable = self.log.durable() >= self.log.end();
+        self.stopping && idle && self.sessions.len() == 0 && durable && self.flushed_to_stop()
     }
 
     pub fn stats(&self) -> Stats {

@@ -21,6 +21,8 @@ pub struct Stats {
     pub answers_dropped: u64,
     /// Scans that found less than the inbox has: the store lost entries.
     pub store_holes: u64,
+    /// Trims of inboxes.
+    pub trims: u64,
     /// Bytes of message and fan-out records appended to the log.
     pub message_bytes: u64,
     /// Bytes of cursor, epoch and checkpoint records appended to the log.

@@ -15,6 +15,11 @@ pub(crate) type Set<K> = hashbrown::HashSet<K, FixedState>;
 pub(crate) trait Entity {
     /// Nothing about it is unflushed, owed, attached or waited for.
     fn clean(&self, flushed: Position) -> bool;
+
+    /// What counts besides the entity itself, in whatever unit.
+    fn weight(&self) -> usize {
+        0
+    }
 }
 
 enum State<T> {
@@ -34,10 +39,14 @@ struct Slot<K, T> {
 /// A bounded table with second-chance eviction.
 pub(crate) struct Table<K, T> {
     index: Map<K, u32>,
+    /// What was looked up last, newest first: a message looks its two participants up again and
+    /// again.
+    last: [Option<(K, u32)>; 2],
     slots: Vec<Slot<K, T>>,
     free: Vec<u32>,
     hand: usize,
     max: usize,
+    weight: usize,
 }
 
 /// Whether an entity can be used now.
@@ -52,15 +61,17 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
     pub fn new(max: u32, seed: u64) -> Table<K, T> {
         Table {
             index: HashMap::with_hasher(FixedState::with_seed(seed)),
+            last: [None; 2],
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,
             max: max as usize,
+            weight: 0,
         }
     }
 
     pub fn presence(&mut self, key: K) -> Presence {
-        let Some(&index) = self.index.get(&key) else { return Presence::Absent };
+        let Some(index) = self.find(key) else { return Presence::Absent };
         let slot = &mut self.slots[index as usize];
         slot.touched = true;
         match slot.state {
@@ -70,9 +81,19 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
         }
     }
 
+    fn find(&mut self, key: K) -> Option<u32> {
+        let known = self.last.iter().flatten().find(|(last, _)| *last == key);
+        if let Some(&(_, index)) = known {
+            return Some(index);
+        }
+        let index = *self.index.get(&key)?;
+        self.last = [Some((key, index)), self.last[0]];
+        Some(index)
+    }
+
     /// The entity, if it is ready.
     pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        let &index = self.index.get(&key)?;
+        let index = self.find(key)?;
         match &mut self.slots[index as usize].state {
             State::Ready(entity) => Some(entity),
             _ => None,
@@ -107,6 +128,7 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
     /// The load ended: the entity is ready. Gives back what waited.
     pub fn loaded(&mut self, key: K, entity: T) -> VecDeque<Work> {
         let index = self.index[&key];
+        self.weight += entity.weight();
         match std::mem::replace(&mut self.slots[index as usize].state, State::Ready(entity)) {
             State::Loading(waiting) => waiting,
             _ => unreachable!("only a loading entity is loaded"),
@@ -127,12 +149,28 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
         self.index.len()
     }
 
+    /// An entity changed its weight.
+    pub fn reweigh(&mut self, before: usize, after: usize) {
+        self.weight = self.weight - before + after;
+    }
+
+    /// Lets go of clean entities until the weight leaves room for `more` below `max`.
+    pub fn lighten(&mut self, more: usize, max: usize, flushed: Position) -> bool {
+        while self.weight + more > max && self.evict(flushed) {}
+        self.weight + more <= max
+    }
+
     fn release(&mut self, index: u32) -> State<T> {
         let slot = &mut self.slots[index as usize];
         let key = slot.key.take().expect("a used slot has a key");
         self.index.remove(&key);
+        self.last = [None; 2];
         self.free.push(index);
-        std::mem::replace(&mut slot.state, State::Free)
+        let state = std::mem::replace(&mut slot.state, State::Free);
+        if let State::Ready(entity) = &state {
+            self.weight -= entity.weight();
+        }
+        state
     }
 
     fn take_slot(&mut self, flushed: Position) -> Option<u32> {
@@ -143,6 +181,11 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
             self.slots.push(Slot { key: None, touched: false, state: State::Free });
             return Some(self.slots.len() as u32 - 1);
         }
+        self.evict(flushed).then(|| self.free.pop().expect("just freed"))
+    }
+
+    /// Lets go of one clean entity, if there is one.
+    fn evict(&mut self, flushed: Position) -> bool {
         // Two rounds of the hand: the first takes second chances away.
         for _ in 0..2 * self.slots.len() {
             let index = self.hand;
@@ -153,8 +196,8 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
                 continue;
             }
             self.release(index as u32);
-            return self.free.pop();
+            return true;
         }
-        None
+        false
     }
 }

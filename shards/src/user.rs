@@ -13,7 +13,13 @@ pub(crate) struct User {
     pub visible: Seq,
     /// Raised when a device knows more than the inbox holds.
     pub epoch: u64,
+    /// Entries up to here are gone.
+    pub trimmed: Seq,
+    /// Nothing is too old before, Unix microseconds.
+    pub ages_us: u64,
     pub devices: Vec<Device>,
+    /// Conversations and gaps with marks that are not in the log: cursors wait for them.
+    pub marks: u32,
     /// End of the newest record about this user.
     pub dirty_until: Position,
     /// New conversations that may start now.
@@ -22,6 +28,8 @@ pub(crate) struct User {
     pub outboxes: Vec<CommandOutbox>,
     /// Commands that may come now.
     pub commands: Bucket,
+    /// Pages that may be asked for now.
+    pub pages: Bucket,
     /// Attaches that may come now.
     pub attaches: Bucket,
     /// Who sees what.
@@ -47,6 +55,8 @@ pub(crate) struct Device {
     pub session: Option<ConnId>,
     /// A person looks at the session.
     pub foreground: bool,
+    /// Sends that may come now, while it is detached.
+    pub sends: Bucket,
     /// It may never attach again.
     pub revoked: bool,
     /// When it attached last, Unix microseconds; 0: never.
@@ -81,6 +91,11 @@ impl Bucket {
         Bucket { tokens, filled_us: now_us }
     }
 
+    /// Full, whatever its size.
+    pub fn unused() -> Bucket {
+        Bucket { tokens: u32::MAX, filled_us: 0 }
+    }
+
     /// Takes a token, or says in how many milliseconds there is one.
     pub fn take(&mut self, now_us: u64, burst: u32, every_ms: u64) -> Result<(), u64> {
         let every_us = every_ms * 1_000;
@@ -106,6 +121,7 @@ impl Device {
             logged: 0,
             session: None,
             foreground: false,
+            sends: Bucket::unused(),
             revoked: false,
             attached_us: 0,
             name: Box::default(),
@@ -122,6 +138,8 @@ impl User {
             recent: Recent::new(state.head),
             visible: state.head,
             epoch: state.epoch,
+            trimmed: state.trimmed,
+            ages_us: 0,
             devices: devices
                 .map(|state| Device {
                     acked: state.acked,
@@ -133,10 +151,12 @@ impl User {
                     ..Device::new(state.device)
                 })
                 .collect(),
+            marks: 0,
             dirty_until: Position(0),
             new_conversations: full(limits.new_conversations_burst),
             outboxes: state.outboxes,
             commands: full(limits.command_burst),
+            pages: full(limits.page_burst),
             attaches: full(limits.attach_burst),
             privacy: state.privacy,
             standing: Standing { online: false, last_seen_us: state.last_seen_us },
@@ -244,6 +264,7 @@ impl User {
 impl Entity for User {
     fn clean(&self, flushed: Position) -> bool {
         self.dirty_until <= flushed
+            && self.marks == 0
             && !self.standing.online
             && !self.seen_unlogged
             && self.devices.iter().all(|d| d.session.is_none() && d.acked == d.logged)

@@ -3,7 +3,8 @@
 
 use crate::command::CommandRequest;
 use crate::contacts::Listing;
-use crate::{ConnId, CoreIndex, InboxAppend, SendRequest};
+use crate::relay::{PageAnswer, PageRequest};
+use crate::{ConnId, CoreIndex, InboxAppend, Receipt, SendRequest};
 use persistence::ConvKey;
 use wire::UserId;
 
@@ -16,6 +17,10 @@ pub(crate) enum Work {
     Sequence { from: CoreIndex, request: Box<SendRequest> },
     /// A fan-out at a participant's home; `from` is the owner.
     Append { from: CoreIndex, append: Box<InboxAppend> },
+    /// Marks of a conversation to log, or a receipt to send.
+    Marks(UserId, ConvKey),
+    /// A receipt at the peer's home; `from` is the reader's.
+    Receipt { from: CoreIndex, receipt: Box<Receipt> },
     /// A session waits for its user.
     Attach(ConnId),
     /// A user whom somebody begins to watch.
@@ -26,8 +31,25 @@ pub(crate) enum Work {
     Contacts(Listing),
     /// TYPING: at the writer's home, or (`from`) at the reader's.
     Typing { from: Option<CoreIndex>, writer: UserId, reader: UserId },
+    /// A session's page waits for its member.
+    Page(ConnId),
+    /// Places for a reader; `from` is the reader's home.
+    Places { from: CoreIndex, request: Box<PageRequest> },
+    /// The owner's answer to a session's page.
+    Show(Box<PageAnswer>),
     /// A conversation whose recovered fan-outs are owed.
     Recover(ConvKey),
+}
+
+/// What is tried again after `Limits::retry_after_ms`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Retry {
+    /// A conversation's fan-outs.
+    FanOut(ConvKey),
+    /// A conversation's marks, or its receipt.
+    Marks(UserId, ConvKey),
+    /// The scan of what devices acked earlier.
+    Gap,
 }
 
 /// An entity that something needs.

@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod draw;
+mod format;
+mod line;
 mod plain;
 mod screen;
 mod talk;
@@ -21,15 +24,16 @@ use crate::talk::Talk;
 
 /// Talk with other users of a Ringmail server.
 ///
-/// A message shows ○ when it is safe on this device's disk, and ✓ when it is safe at the server.
-/// What shows ○ goes out by itself, now or when the server is back, also by the next start.
+/// A message shows ○ when it is safe on this device's disk, ✓ when it is safe at the server, ✓✓ when
+/// it is on a device of the other side, and ✓✓ in colour when it was read there. What shows ○ goes
+/// out by itself, now or when the server is back, also by the next start.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "\
 Commands while it runs:
   /to 2       talk with user 2
-  /giveup     give up the newest message of this conversation that is not sent yet
+  /help       all the others
   /quit       leave; what is queued goes out with the next start"
 )]
 struct Args {
@@ -43,6 +47,9 @@ struct Args {
     /// user and device.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// What your other devices call this one.
+    #[arg(long, value_name = "NAME", default_value = "terminal")]
+    name: String,
     /// Talk with this user first.
     #[arg(long, value_name = "USER")]
     to: Option<u64>,
@@ -67,7 +74,12 @@ fn run(args: &Args) -> Result<(), String> {
         Some(directory) => directory.clone(),
         None => default_directory(&args.server, &args.token)?,
     };
-    let config = Config::new(args.token.trim().as_bytes().to_vec());
+    let mut config = Config::new(args.token.trim().as_bytes().to_vec());
+    config.device_name = args.name.clone();
+    config.platform = format!("ringmail-chat {}", env!("CARGO_PKG_VERSION"));
+    if config.device_name.len() > client::wire::NAME_BYTES_MAX {
+        return Err(format!("--name is longer than {} bytes", client::wire::NAME_BYTES_MAX));
+    }
     let device = Device::open(&directory, config).map_err(|error| error.to_string())?;
     if args.plain || !stdin().is_terminal() || !stdout().is_terminal() {
         plain::run(Talk::new(Connection::new(device, &args.server), args.to))

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use client::blocking::Incoming;
-use client::{ClientEvent, Conv, Kind};
+use client::{ClientEvent, Conv, Kind, Seq};
 
-use crate::talk::{GIVEN_UP, Line, QUEUED, SENT, Talk, history_line, printable};
+use crate::format::{GIVEN_UP, QUEUED, SENT, printable, shown};
+use crate::line::Line;
+use crate::talk::{Reply, Talk};
 
 /// Messages of the past that are shown for each conversation.
 const HISTORY: usize = 20;
@@ -22,20 +24,32 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
     show_history(&talk)?;
     let sender = talk.connection.sender();
     thread::spawn(move || read(&sender));
-    let (mut ended, mut state) = (false, String::new());
+    let (mut ended, mut state, mut elsewhere) = (false, String::new(), Vec::new());
     loop {
         let input = talk.turn(Duration::from_millis(500))?;
         while let Some(event) = talk.event()? {
             show(&mut talk, &event)?;
+            if let ClientEvent::Message { conv, conv_seq, kind, .. } = event {
+                match kind {
+                    Kind::Own => elsewhere.push((conv, conv_seq)),
+                    _ => read_here(&mut talk, conv, conv_seq),
+                }
+            }
         }
         match input {
-            Some(Some(line)) => match Line::parse(&line) {
-                Line::Quit => return talk.quit(),
-                line => obey(&mut talk, line)?,
+            Some(Some(line)) => match talk.obey(Line::parse(&line)) {
+                Ok(Reply::Quit) => return talk.quit(),
+                Ok(Reply::LookAt(user)) => talk.to = Some(user),
+                Ok(Reply::Done | Reply::Numbers) => {}
+                Err(problem) => say(&format!("! {problem}"))?,
             },
             Some(None) => ended = true,
             None => {}
         }
+        for line in std::mem::take(&mut talk.said) {
+            say(&format!("! {line}"))?;
+        }
+        written_elsewhere(&talk, &mut elsewhere)?;
         // Only whether it is online: the countdown would be a line each second.
         let now = talk.state();
         let now = now.split([',', ';', ':']).next().unwrap_or_default().to_owned();
@@ -43,24 +57,34 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
             say(&format!("! {now}"))?;
             state = now;
         }
-        if ended && !talk.connection.client().has_pending() {
+        let client = talk.client();
+        if ended && !client.has_pending() && !client.has_unmarked_reads() {
             return talk.quit();
         }
     }
 }
 
-fn obey(talk: &mut Talk<Input>, line: Line) -> Result<(), String> {
-    let done = match line {
-        Line::Say(text) => talk.say(&text),
-        Line::GiveUp => talk.give_up(),
-        Line::Wrong(problem) => Err(problem),
-        Line::To(user) => {
-            talk.to = Some(user);
-            Ok(())
-        }
-        Line::Quit | Line::Nothing => Ok(()),
-    };
-    done.or_else(|problem| say(&format!("! {problem}")))
+/// A message of the conversation that the user looks at was printed.
+fn read_here(talk: &mut Talk<Input>, conv: Conv, conv_seq: Seq) {
+    if talk.to == Some(peer(conv)) {
+        talk.connection.client_mut().mark_read(conv, conv_seq);
+    }
+}
+
+/// What other own devices sent is printed once its text is here.
+fn written_elsewhere(talk: &Talk<Input>, places: &mut Vec<(Conv, Seq)>) -> Result<(), String> {
+    while let Some(&(conv, conv_seq)) = places.first() {
+        let mut history = talk.client().history(conv);
+        let found = history.find(|&(seq, _)| seq == conv_seq).map(|(_, message)| message);
+        let text = match found {
+            Some(message) if message.kind == Kind::Own && !message.deleted => &message.body,
+            _ => &Some(b"(deleted)".to_vec()),
+        };
+        let Some(text) = text else { return Ok(()) };
+        say(&format!("= {}: {}", peer(conv), printable(text)))?;
+        places.remove(0);
+    }
+    Ok(())
 }
 
 fn show(talk: &mut Talk<Input>, event: &ClientEvent) -> Result<(), String> {
@@ -71,9 +95,6 @@ fn show(talk: &mut Talk<Input>, event: &ClientEvent) -> Result<(), String> {
         ClientEvent::Message { conv, kind: Kind::Peer, body, .. } => {
             format!("< {}: {}", peer(*conv), printable(body.as_deref().unwrap_or_default()))
         }
-        ClientEvent::Message { conv, kind: Kind::Own, .. } => {
-            format!("= {}: (sent from another device)", peer(*conv))
-        }
         ClientEvent::Refused { id, code, .. } => {
             format!("! {}: the server does not take it now ({})", peer(id.conv), code.name())
         }
@@ -83,14 +104,13 @@ fn show(talk: &mut Talk<Input>, event: &ClientEvent) -> Result<(), String> {
 }
 
 fn show_history(talk: &Talk<Input>) -> Result<(), String> {
-    let client = talk.connection.client();
+    let client = talk.client();
     for conv in client.conversations() {
-        let mut lines: Vec<_> = client
-            .history(conv)
-            .rev()
-            .filter_map(|(_, message)| history_line(message))
-            .take(HISTORY)
-            .collect();
+        let Some(chat) = client.chat(conv) else { continue };
+        let newest = client.history(conv).rev();
+        let lines = newest.filter_map(|(seq, message)| shown(&chat, seq, message));
+        let lines = lines.map(|(mark, text)| format!("{mark} {text}"));
+        let mut lines: Vec<_> = lines.take(HISTORY).collect();
         lines.reverse();
         lines
             .extend(client.pending(conv).map(|send| format!("{QUEUED} {}", printable(&send.body))));

@@ -5,57 +5,42 @@ use std::io;
 use std::time::Duration;
 
 use client::blocking::Connection;
-use client::{ClientEvent, CloseCode, Conv, Fault, Kind, Message, Retry, SendId};
+use client::{
+    Client, ClientEvent, CloseCode, Command, Conv, ConvSettings, DeviceInfo, Fault, Kind, Privacy,
+    Retry, SendId, Seq, UserId,
+};
 
-pub const QUEUED: &str = "○";
-pub const SENT: &str = "✓";
-pub const GIVEN_UP: &str = "⊘";
+use crate::format::{QUEUED, Zone, printable, unix_ms};
+use crate::line::{HELP, Line};
 
 /// The device, and the conversation that its user looks at. `T`: input of the terminal.
 pub struct Talk<T> {
     pub connection: Connection<T>,
     /// With whom the user talks.
     pub to: Option<u64>,
+    pub zone: Zone,
+    /// What the user asked for, to be shown.
+    pub said: Vec<String>,
     /// What unsettled sends say.
     texts: BTreeMap<SendId, String>,
     online: bool,
-    /// Why the server did not take a send.
+    /// What the server did not take.
     refusal: Option<String>,
 }
 
-/// What the user typed.
+/// What a line asks of the program's face.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
-    Say(String),
-    To(u64),
-    GiveUp,
+pub enum Reply {
+    Done,
+    LookAt(u64),
+    Numbers,
     Quit,
-    Nothing,
-    Wrong(String),
-}
-
-impl Line {
-    pub fn parse(line: &str) -> Line {
-        let line = line.trim();
-        let mut words = line.split_whitespace();
-        match (words.next(), words.next().map(str::parse), words.next()) {
-            (None, ..) => Line::Nothing,
-            (Some("/to"), Some(Ok(user)), None) if user != 0 => Line::To(user),
-            (Some("/to"), ..) => Line::Wrong("/to wants a user's number, as in /to 2".to_owned()),
-            (Some("/giveup"), None, _) => Line::GiveUp,
-            (Some("/quit"), None, _) => Line::Quit,
-            (Some(word), ..) if word.starts_with('/') => {
-                Line::Wrong(format!("{word} is no command; there are /to N, /giveup and /quit"))
-            }
-            _ => Line::Say(line.to_owned()),
-        }
-    }
 }
 
 impl<T: Send + 'static> Talk<T> {
     pub fn new(connection: Connection<T>, to: Option<u64>) -> Talk<T> {
-        let texts = BTreeMap::new();
-        let mut talk = Talk { connection, to, texts, online: false, refusal: None };
+        let (texts, said, zone) = (BTreeMap::new(), Vec::new(), Zone::local());
+        let mut talk = Talk { connection, to, zone, said, texts, online: false, refusal: None };
         let client = talk.connection.client();
         for conv in client.conversations() {
             for send in client.pending(conv) {
@@ -66,22 +51,134 @@ impl<T: Send + 'static> Talk<T> {
         talk
     }
 
-    /// Queues a message to the user of this conversation.
-    pub fn say(&mut self, text: &str) -> Result<(), String> {
-        let to = self.to.ok_or("say with whom you talk first: /to 2")?;
-        let sent = self.connection.client_mut().compose(Conv::Direct(to), text.as_bytes());
-        let id = sent.map_err(|error| error.to_string())?;
+    pub fn client(&self) -> &Client {
+        self.connection.client()
+    }
+
+    /// Does what a line says; an error is for people.
+    pub fn obey(&mut self, line: Line) -> Result<Reply, String> {
+        match line {
+            Line::Nothing => {}
+            Line::Quit => return Ok(Reply::Quit),
+            Line::Numbers => return Ok(Reply::Numbers),
+            Line::To(user) => return Ok(Reply::LookAt(user)),
+            Line::Wrong(problem) => return Err(problem),
+            Line::Help => self.said.extend(HELP.map(str::to_owned)),
+            Line::Contacts => self.list_contacts(),
+            Line::Devices => {
+                self.connection.client_mut().load_devices();
+            }
+            Line::Say(text) => self.say(&text)?,
+            Line::GiveUp => self.give_up()?,
+            Line::Edit { target, text } => self.edit(target, &text)?,
+            Line::Delete { target } => self.delete(target)?,
+            Line::Hide { target } => {
+                let (conv, place) = (self.conv()?, self.own_or(target)?);
+                self.command(&Command::DeleteForMe { conv, first: place, last: place })?;
+            }
+            Line::Contact { user, name } => {
+                self.command(&Command::ContactAdd { peer: user, name: &name })?;
+            }
+            Line::Uncontact(user) => self.command(&Command::ContactRemove { peer: user })?,
+            Line::Block(user) => self.command(&Command::Block { peer: user })?,
+            Line::Unblock(user) => self.command(&Command::Unblock { peer: user })?,
+            Line::Mute { hours } => {
+                let until = |hours: u64| unix_ms().saturating_add(hours.saturating_mul(3_600_000));
+                let muted_until_ms = match hours {
+                    None => u64::MAX,
+                    Some(0) => 0,
+                    Some(hours) => until(hours),
+                };
+                self.set(|settings| settings.muted_until_ms = muted_until_ms)?;
+            }
+            Line::Pin(pinned) => self.set(|settings| settings.pinned = pinned)?,
+            Line::Archive(archived) => self.set(|settings| settings.archived = archived)?,
+            Line::Revoke(device) => self.command(&Command::Revoke { device })?,
+            Line::Privacy(visibility) => {
+                let privacy = self.client().privacy().unwrap_or_default();
+                self.command(&Command::Privacy(Privacy { visibility, ..privacy }))?;
+            }
+            Line::Strangers(may_write) => {
+                let privacy = self.client().privacy().unwrap_or_default();
+                let refuse_strangers = !may_write;
+                self.command(&Command::Privacy(Privacy { refuse_strangers, ..privacy }))?;
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn conv(&self) -> Result<Conv, String> {
+        self.to.map(Conv::Direct).ok_or_else(|| "say with whom you talk first: /to 2".to_owned())
+    }
+
+    fn command(&mut self, command: &Command<'_>) -> Result<(), String> {
+        let queued = self.connection.client_mut().command(command);
+        queued.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn set(&mut self, change: impl FnOnce(&mut ConvSettings)) -> Result<(), String> {
+        let conv = self.conv()?;
+        let mut settings = self.client().chat(conv).map_or_else(Default::default, |c| c.settings);
+        change(&mut settings);
+        self.command(&Command::Settings { conv, settings })
+    }
+
+    fn say(&mut self, text: &str) -> Result<(), String> {
+        let conv = self.conv()?;
+        let queued = self.connection.client_mut().compose(conv, text.as_bytes());
+        self.queued(queued, text.to_owned())
+    }
+
+    fn edit(&mut self, target: Option<Seq>, text: &str) -> Result<(), String> {
+        let (conv, target) = (self.conv()?, self.own_or(target)?);
+        let queued = self.connection.client_mut().edit(conv, target, text.as_bytes());
+        self.queued(queued, format!("{text} (edits #{target})"))
+    }
+
+    fn delete(&mut self, target: Option<Seq>) -> Result<(), String> {
+        let (conv, target) = (self.conv()?, self.own_or(target)?);
+        let queued = self.connection.client_mut().delete(conv, target);
+        self.queued(queued, format!("(deletes #{target})"))
+    }
+
+    fn queued(
+        &mut self,
+        queued: Result<SendId, client::ComposeError>,
+        text: String,
+    ) -> Result<(), String> {
+        let id = queued.map_err(|error| error.to_string())?;
         self.texts.insert(id, printable(text.as_bytes()));
         Ok(())
     }
 
+    /// The place that was named, or the one of the newest own message.
+    fn own_or(&self, target: Option<Seq>) -> Result<Seq, String> {
+        let conv = self.conv()?;
+        let mut newest = self.client().history(conv).rev();
+        let own = newest.find(|(_, message)| message.kind == Kind::Own && !message.deleted);
+        let own = target.or(own.map(|(seq, _)| seq));
+        own.ok_or_else(|| "there is no message of yours here; /numbers shows all".to_owned())
+    }
+
     /// Gives up the newest unsent message of this conversation.
-    pub fn give_up(&mut self) -> Result<(), String> {
-        let conv = Conv::Direct(self.to.unwrap_or(0));
-        let newest = self.connection.client().pending(conv).filter(|send| !send.void).last();
+    fn give_up(&mut self) -> Result<(), String> {
+        let conv = self.conv()?;
+        let newest = self.client().pending(conv).filter(|send| !send.void).last();
         let serial = newest.ok_or("nothing here waits to be sent")?.serial;
         self.connection.client_mut().give_up(SendId { conv, serial });
         Ok(())
+    }
+
+    fn list_contacts(&mut self) {
+        let contacts = self.connection.client().contacts();
+        let lines = contacts.map(|(user, contact)| {
+            let blocked = if contact.blocked { " (blocked)" } else { "" };
+            format!("user {} {}{blocked}", user.get(), printable(contact.name.as_bytes()))
+        });
+        self.said.extend(lines);
+        if self.said.is_empty() {
+            self.said.push("no contacts yet: /contact 2 NAME".to_owned());
+        }
     }
 
     /// Waits for something to happen. An error is the journal's, and ends the program: what its
@@ -99,6 +196,15 @@ impl<T: Send + 'static> Talk<T> {
             Some(ClientEvent::Refused { code, .. }) => {
                 self.refusal = Some(format!("the server does not take it now ({})", code.name()));
             }
+            Some(ClientEvent::CommandDone { refusal: Some(code), .. }) => {
+                self.said.push(format!("the server refused that ({})", code.name()));
+            }
+            Some(ClientEvent::RequestRefused { code, .. }) => {
+                self.said.push(format!("the server does not tell ({})", code.name()));
+            }
+            Some(ClientEvent::Devices { devices, .. }) => {
+                self.said.extend(devices.iter().map(|device| device_line(device, self.zone)));
+            }
             Some(ClientEvent::Closed { code, .. }) if code.retry() == Retry::Never => {
                 return Err(ended(*code));
             }
@@ -110,23 +216,40 @@ impl<T: Send + 'static> Talk<T> {
             }
             _ => {}
         }
-        self.online &= self.connection.client().is_attached();
+        self.online &= self.client().is_attached();
         Ok(event)
     }
 
     /// What this send says, for the last time if it is settled.
     pub fn text(&mut self, id: SendId) -> String {
-        match self.connection.client().pending(id.conv).any(|send| send.serial == id.serial) {
+        let unsettled = self.client().pending(id.conv).any(|send| send.serial == id.serial);
+        match unsettled {
             true => self.texts.get(&id).cloned().unwrap_or_default(),
             false => self.texts.remove(&id).unwrap_or_default(),
         }
     }
 
+    /// What an unsettled send says, and what else there is to say about it.
+    pub fn pending_text(&self, id: SendId) -> String {
+        self.texts.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Wants the presence of everybody who is shown.
+    pub fn watch(&mut self) {
+        let chats = self.client().chats();
+        let peers = chats.iter().map(|chat| {
+            let Conv::Direct(peer) = chat.conv;
+            peer
+        });
+        let users: Vec<UserId> = self.to.into_iter().chain(peers).filter_map(UserId::new).collect();
+        self.connection.client_mut().watch(users);
+    }
+
     /// Connected or not, and what happens next.
     pub fn state(&self) -> String {
-        let client = self.connection.client();
-        let queued: usize = client.conversations().map(|conv| client.pending(conv).count()).sum();
-        let queued = match queued {
+        let client = self.client();
+        let sends = client.conversations().map(|conv| client.pending(conv).count());
+        let queued = match sends.sum::<usize>() + client.pending_commands().count() {
             0 => String::new(),
             1 => "; 1 message waits".to_owned(),
             count => format!("; {count} messages wait"),
@@ -152,21 +275,16 @@ impl<T: Send + 'static> Talk<T> {
     }
 }
 
-/// A line for a message of the history.
-pub fn history_line(message: &Message) -> Option<String> {
-    let text = message.body.as_deref().map(printable);
-    Some(match (message.kind, text) {
-        (Kind::OwnVoid, _) => return None,
-        (Kind::Own, Some(text)) => format!("{SENT} {text}"),
-        (Kind::Own, None) => format!("{SENT} (sent from another device)"),
-        (Kind::Peer, text) => format!("< {}", text.unwrap_or_default()),
-    })
-}
-
-/// Other people's bytes must not command this terminal.
-pub fn printable(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+fn device_line(device: &DeviceInfo, zone: Zone) -> String {
+    let state = match device {
+        DeviceInfo { revoked: true, .. } => "revoked".to_owned(),
+        DeviceInfo { this: true, .. } => "this one".to_owned(),
+        DeviceInfo { attached: true, .. } => "connected".to_owned(),
+        device => format!("last here at {}", zone.clock(device.attached_ms)),
+    };
+    let (name, platform) =
+        (printable(device.name.as_bytes()), printable(device.platform.as_bytes()));
+    format!("device {} {name} {platform} ({state})", device.device.0)
 }
 
 fn ended(code: CloseCode) -> String {
@@ -175,32 +293,11 @@ fn ended(code: CloseCode) -> String {
             of another server): make one with `ringmail token --user N --device M`"
             .to_owned(),
         CloseCode::Displaced => "this device was attached elsewhere, and goes on there".to_owned(),
+        CloseCode::Revoked => "this device was revoked by its user".to_owned(),
         code => format!("the server closed for good: {}", code.name()),
     }
 }
 
 fn journal_failed(error: io::Error) -> String {
     format!("the journal cannot be written: {error}; what shows {QUEUED} is safe")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_commands_or_messages() {
-        assert_eq!(Line::parse("/to 12"), Line::To(12));
-        assert_eq!(Line::parse(" hello  you "), Line::Say("hello  you".to_owned()));
-        assert_eq!(Line::parse("/quit"), Line::Quit);
-        assert_eq!(Line::parse("/giveup"), Line::GiveUp);
-        assert_eq!(Line::parse("  "), Line::Nothing);
-        for wrong in ["/to", "/to 0", "/to x", "/to 1 2", "/quit now", "/smile"] {
-            assert!(matches!(Line::parse(wrong), Line::Wrong(_)), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn messages_cannot_command_the_terminal() {
-        assert_eq!(printable(b"a\x1b[2Jb\n\xff"), "a·[2Jb·\u{fffd}");
-    }
 }

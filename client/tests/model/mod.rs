@@ -3,13 +3,18 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+mod pages;
 mod server;
 
+pub use pages::Truth;
 pub use server::Server;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client::{Client, ClientEvent, Config, Conv, Seq};
+use client::{
+    BodyHash, Client, ClientEvent, Command, Config, Conv, ConvSettings, Direction, Kind,
+    RefusalCode, Seq, UserId, body_hash,
+};
 
 pub const PEERS: u64 = 2;
 
@@ -42,6 +47,10 @@ pub struct Misfortunes {
     pub restores: bool,
     pub give_ups: bool,
     pub server_loses_its_past: bool,
+    /// The server forgets entries that this device still lacks.
+    pub trims: bool,
+    /// Edits, deletions, commands and marks.
+    pub changes: bool,
 }
 
 /// One copy of the device.
@@ -56,6 +65,7 @@ pub struct Device {
     /// What its user was told, since its storage began: places, and bodies sent and given up.
     pub seen: BTreeSet<(Conv, Seq)>,
     pub repeated: Vec<(Conv, Seq)>,
+    loading: bool,
 }
 
 pub struct World {
@@ -64,14 +74,17 @@ pub struct World {
     pub devices: Vec<Device>,
     pub misfortunes: Misfortunes,
     pub keep_history: bool,
-    /// Bodies that a user was told to be queued, by conversation, in order.
-    pub queued: Vec<(Conv, Vec<u8>)>,
-    /// Bodies of which some device was told that they are sent, or given up.
-    pub sent: BTreeSet<Vec<u8>>,
-    pub given_up: BTreeSet<Vec<u8>>,
-    /// Bodies that somebody wanted to give up.
-    pub unwanted: BTreeSet<Vec<u8>>,
-    bodies: BTreeMap<(usize, client::SendId), Vec<u8>>,
+    /// What a user was told to be queued, by conversation, in order.
+    pub queued: Vec<(Conv, BodyHash)>,
+    /// Of which some device was told that it is sent, or given up.
+    pub sent: BTreeSet<BodyHash>,
+    pub given_up: BTreeSet<BodyHash>,
+    /// What somebody wanted to give up, or what the server will never take.
+    pub unwanted: BTreeSet<BodyHash>,
+    /// Settings and contacts that were queued, as long as no disk was lost.
+    pub commands: Vec<Vec<u8>>,
+    hashes: BTreeMap<(usize, client::SendId), BodyHash>,
+    deleted: BTreeSet<(Conv, Seq)>,
     now_ms: u64,
     next_body: u64,
 }
@@ -82,6 +95,7 @@ pub fn config(keep_history: bool) -> Config {
         in_flight_max: 3,
         in_flight_bytes_max: 40,
         ack_entries_max: 2,
+        read_repeat_ms: 100,
         answer_timeout_ms: 400,
         reconnect_base_ms: 5,
         reconnect_cap_ms: 40,
@@ -93,7 +107,7 @@ impl Device {
     fn new(client: Client, durable: Vec<u8>) -> Device {
         let (seen, repeated) = (BTreeSet::new(), Vec::new());
         let backups = Vec::new();
-        Device { client, durable, writing: None, backups, seen, repeated }
+        Device { client, durable, writing: None, backups, seen, repeated, loading: false }
     }
 
     fn open(durable: &[u8], random: u64, keep_history: bool) -> Device {
@@ -130,7 +144,9 @@ impl World {
             sent: BTreeSet::new(),
             given_up: BTreeSet::new(),
             unwanted: BTreeSet::new(),
-            bodies: BTreeMap::new(),
+            commands: Vec::new(),
+            hashes: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             now_ms: 0,
             next_body: 0,
         }
@@ -142,7 +158,9 @@ impl World {
         let device = self.random.below(self.devices.len());
         let misfortunes = self.misfortunes;
         match self.random.below(100) {
-            0..12 => self.compose(device),
+            0..7 => self.compose(device),
+            7..12 if misfortunes.changes => self.change(device),
+            7..12 => self.compose(device),
             12..15 if misfortunes.give_ups => self.give_up(device),
             15..18 if misfortunes.crashes => self.crash(device),
             18 if misfortunes.clones && self.devices.len() < 3 => self.copy(device),
@@ -152,6 +170,8 @@ impl World {
                 self.server.lose_past(&mut self.random);
             }
             21..24 => self.unlink(),
+            24 if misfortunes.trims => self.server.trim(&mut self.random),
+            25 if misfortunes.changes => self.server.peer_marks(&mut self.random),
             24..28 => self.server.peer_sends(&mut self.random),
             28..32 if self.server.link.is_none() => self.attach(device),
             32..34 => {
@@ -187,23 +207,16 @@ impl World {
                     self.server.work(&mut self.random, false);
                     self.device_reads();
                     self.drain(device);
-                    let client = &self.devices[device].client;
-                    if client.is_closing() || self.server.link.is_none() {
+                    if self.devices[device].client.is_closing() || self.server.link.is_none() {
                         self.unlink();
                         self.attach(device);
-                    } else if !client.has_pending() && self.server.is_idle() {
-                        let behind = client.position().1 < self.server.inbox_len();
-                        if !behind && self.devices[device].writing.is_none() {
-                            break;
-                        }
+                    } else if self.server.is_idle() && self.is_done(device) {
+                        break;
                     }
+                    self.load_hole(device);
                 }
             }
-            let head = self.server.inbox_len();
-            let done = |device: &Device| {
-                !device.client.has_pending() && device.client.position().1 == head
-            };
-            if self.devices.iter().all(done) {
+            if (0..self.devices.len()).all(|device| self.is_done(device)) {
                 return;
             }
         }
@@ -215,24 +228,108 @@ impl World {
         panic!("not settled: {:?}", pending.collect::<Vec<_>>());
     }
 
+    fn is_done(&self, index: usize) -> bool {
+        let device = &self.devices[index];
+        let client = &device.client;
+        let whole = client.conversations().all(|conv| {
+            let mut had = client.history(conv);
+            client.older_hole(conv, 0).is_none() && !had.any(|(_, had)| lacks_text(had))
+        });
+        let there = client.position().1 == self.server.inbox_len();
+        let told = !client.has_pending() && !client.has_unmarked_reads();
+        whole && there && told && device.writing.is_none() && !device.loading
+    }
+
+    /// The user scrolls to what is not here.
+    fn load_hole(&mut self, index: usize) {
+        let device = &mut self.devices[index];
+        let convs: Vec<Conv> = device.client.conversations().collect();
+        let hole = convs.iter().find_map(|&conv| Some((conv, device.client.older_hole(conv, 0)?)));
+        if let Some((conv, from)) = hole.filter(|_| !device.loading) {
+            device.client.load_history(conv, from, Direction::Older, 10);
+            device.loading = true;
+        }
+    }
+
     fn compose(&mut self, device: usize) {
-        self.next_body += 1;
-        let conv = Conv::Direct(100 + self.random.number() % PEERS);
-        let body = format!("body {}", self.next_body).into_bytes();
+        let (conv, body) = (self.any_conv(), self.body());
         let id = self.devices[device].client.compose(conv, &body).expect("within limits");
-        self.bodies.insert((device, id), body);
+        self.hashes.insert((device, id), body_hash(&body));
+    }
+
+    fn any_conv(&mut self) -> Conv {
+        Conv::Direct(100 + self.random.number() % PEERS)
+    }
+
+    fn body(&mut self) -> Vec<u8> {
+        self.next_body += 1;
+        format!("body {}", self.next_body).into_bytes()
+    }
+
+    /// The user changes something other than by a new message.
+    fn change(&mut self, device: usize) {
+        let conv = self.any_conv();
+        let head = self.devices[device].client.chat(conv).map_or(0, |chat| chat.head);
+        let place = 1 + self.random.number() % (head + 1);
+        let client = &mut self.devices[device].client;
+        match self.random.below(6) {
+            0 => {
+                client.mark_read(conv, place);
+            }
+            1 => {
+                client.load_history(conv, place, Direction::Newer, 3);
+            }
+            2 | 3 => self.change_message(device, conv, place),
+            _ => self.command(device, conv, place),
+        }
+    }
+
+    fn change_message(&mut self, device: usize, conv: Conv, target: Seq) {
+        let delete = self.random.one_in(3);
+        let body = if delete { Vec::new() } else { self.body() };
+        if delete && !self.deleted.insert((conv, target)) {
+            return;
+        }
+        let client = &mut self.devices[device].client;
+        let queued = match delete {
+            true => client.delete(conv, target),
+            false => client.edit(conv, target, &body),
+        };
+        if let Ok(id) = queued {
+            let change = Some(wire::Change { target, delete });
+            self.hashes.insert((device, id), wire::content_hash(&body, change));
+        }
+    }
+
+    fn command(&mut self, device: usize, conv: Conv, place: Seq) {
+        let name = String::from_utf8(self.body()).unwrap();
+        let peer = UserId::new(200 + self.random.number() % 3).unwrap();
+        let muted_until_ms = self.next_body;
+        let settings = ConvSettings { muted_until_ms, pinned: true, archived: false };
+        let command = match self.random.below(4) {
+            0 => Command::Settings { conv, settings },
+            1 => Command::ContactAdd { peer, name: &name },
+            2 => Command::Block { peer },
+            _ => Command::DeleteForMe { conv, first: place, last: place + 1 },
+        };
+        self.devices[device].client.command(&command).expect("within limits");
+        // Only these have a number of their own, to tell them apart.
+        if let Command::Settings { .. } | Command::ContactAdd { .. } = command {
+            let mut bytes = Vec::new();
+            command.encode(&mut bytes);
+            self.commands.push(bytes);
+        }
     }
 
     fn give_up(&mut self, device: usize) {
-        let conv = Conv::Direct(100 + self.random.number() % PEERS);
+        let conv = self.any_conv();
         let client = &mut self.devices[device].client;
-        let pending: Vec<_> = client.pending(conv).map(|send| send.serial).collect();
+        let pending: Vec<_> = client.pending(conv).map(|send| (send.serial, send.hash)).collect();
         if pending.is_empty() {
             return;
         }
-        let serial = pending[self.random.below(pending.len())];
-        let body = client.pending(conv).find(|send| send.serial == serial).unwrap().body.clone();
-        self.unwanted.insert(body);
+        let (serial, hash) = pending[self.random.below(pending.len())];
+        self.unwanted.insert(hash);
         assert!(client.give_up(client::SendId { conv, serial }));
     }
 
@@ -256,6 +353,7 @@ impl World {
             self.server.link = None;
         }
         let device = &mut self.devices[index];
+        let before = commands_of(&device.client);
         let mut durable = std::mem::take(&mut device.durable);
         // A write that was under way lands whole, cut, or not at all.
         if let Some(bytes) = device.writing.take() {
@@ -263,6 +361,13 @@ impl World {
         }
         let backups = std::mem::take(&mut device.backups);
         self.reopen(index, &durable, backups);
+        // What was not committed, and so did not leave either, is gone.
+        let after = commands_of(&self.devices[index].client);
+        for lost in before.iter().filter(|command| !after.contains(command)) {
+            if !self.server.commands.contains(lost) {
+                self.commands.retain(|queued| queued != lost);
+            }
+        }
     }
 
     fn reopen(&mut self, index: usize, durable: &[u8], backups: Vec<Vec<u8>>) {
@@ -272,16 +377,16 @@ impl World {
         }
         device.backups = backups;
         self.devices[index] = device;
-        self.remember_bodies(index);
+        self.remember_hashes(index);
     }
 
-    fn remember_bodies(&mut self, index: usize) {
-        self.bodies.retain(|&(device, _), _| device != index);
+    fn remember_hashes(&mut self, index: usize) {
+        self.hashes.retain(|&(device, _), _| device != index);
         let client = &self.devices[index].client;
         for conv in client.conversations() {
             for send in client.pending(conv) {
                 let id = client::SendId { conv, serial: send.serial };
-                self.bodies.insert((index, id), send.body.clone());
+                self.hashes.insert((index, id), send.hash);
             }
         }
     }
@@ -292,7 +397,7 @@ impl World {
         let mut device = Device::open(&durable, self.random.number(), self.keep_history);
         device.durable.truncate(durable.len());
         self.devices.push(device);
-        self.remember_bodies(self.devices.len() - 1);
+        self.remember_hashes(self.devices.len() - 1);
     }
 
     /// The device's disk goes back to an earlier day, or is lost.
@@ -357,30 +462,48 @@ impl World {
         let lossy = self.misfortunes.server_loses_its_past;
         match event {
             ClientEvent::Queued { id } => {
-                self.queued.push((id.conv, self.bodies[&(index, id)].clone()));
+                self.queued.push((id.conv, self.hashes[&(index, id)]));
             }
             ClientEvent::Sent { id, conv_seq, .. } => {
-                let body = self.bodies[&(index, id)].clone();
+                let hash = self.hashes[&(index, id)];
                 let stored = self.server.stored(id.conv, conv_seq);
-                assert!(lossy || stored == Some((&body[..], false)), "SENT for nothing");
-                self.sent.insert(body);
+                assert!(lossy || stored == Some((hash, false)), "SENT for nothing");
+                self.sent.insert(hash);
+            }
+            ClientEvent::Refused { id, code: RefusalCode::NotAllowed, .. } => {
+                self.unwanted.insert(self.hashes[&(index, id)]);
             }
             ClientEvent::GivenUp { id } => {
-                let body = self.bodies[&(index, id)].clone();
-                assert!(self.unwanted.contains(&body), "given up unasked");
-                self.given_up.insert(body);
+                let hash = self.hashes[&(index, id)];
+                assert!(self.unwanted.contains(&hash), "given up unasked");
+                self.given_up.insert(hash);
             }
             ClientEvent::Message { conv, conv_seq, .. } => {
                 let device = &mut self.devices[index];
                 let new = device.seen.insert((conv, conv_seq));
                 device.repeated.extend((!new).then_some((conv, conv_seq)));
             }
+            ClientEvent::HistoryPage { .. } => self.devices[index].loading = false,
             ClientEvent::Broken { fault } => {
                 assert!(matches!(fault, client::Fault::Silent(_)), "{fault}");
             }
             _ => {}
         }
     }
+}
+
+fn commands_of(client: &Client) -> Vec<Vec<u8>> {
+    let mut commands = Vec::new();
+    for (_, command) in client.pending_commands() {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        commands.push(bytes);
+    }
+    commands
+}
+
+fn lacks_text(message: &client::Message) -> bool {
+    matches!(message.kind, Kind::Peer | Kind::Own) && message.body.is_none() && !message.deleted
 }
 
 /// What leaves must be in the disk's image: a crash now must find it.
@@ -397,7 +520,8 @@ fn check_committed(durable: &[u8], output: &[u8]) {
         match wire::decode_client(content).expect("own frames") {
             wire::ClientFrame::Send(send) => {
                 let mut pending = disk.pending(send.key.conv);
-                let found = pending.find(|had| had.body == send.body && had.n == send.key.n);
+                let hash = wire::content_hash(send.body, send.change);
+                let found = pending.find(|had| had.hash == hash && had.n == send.key.n);
                 assert!(found.is_some(), "sent before its commit");
             }
             wire::ClientFrame::Void(void) => {
@@ -410,8 +534,15 @@ fn check_committed(durable: &[u8], output: &[u8]) {
                 let had = (hello.inbox_epoch, hello.acked, hello.outbox);
                 assert_eq!(had, (disk.position().0, disk.position().1, disk.outbox()));
             }
-            wire::ClientFrame::Close(_) => {}
-            other => panic!("this client does not send {other:?}"),
+            wire::ClientFrame::Read(read) => {
+                let marked = disk.chat(read.conv).expect("marked").read;
+                assert!(marked >= read.conv_seq, "READ before its commit");
+            }
+            wire::ClientFrame::Command(command) => {
+                let sent = Command::decode(command.command).expect("own command");
+                assert!(disk.pending_commands().any(|(_, had)| had == sent), "COMMAND too early");
+            }
+            _ => {}
         }
     }
 }

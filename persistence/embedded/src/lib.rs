@@ -1,23 +1,27 @@
 //! Ringmail's default backend: tables in an embedded LSM store, no setup.
 //!
-//! A batch is one atomic, synced write. Rows that only grow (heads, marks, cursors, outboxes,
-//! epochs) are read before they are written and never go back: after a crash older records are
-//! flushed again, and the record that holds a row's newest value may be retired already.
+//! A batch is one atomic, synced write. Rows are read before they are written, joined, and never go
+//! back: after a crash older records are flushed again, and the record that holds a row's newest
+//! value may be retired already.
 
 #![forbid(unsafe_code)]
 
+mod delete;
+mod error;
 mod journal;
 mod keys;
+mod pages;
 mod read;
 mod tables;
 mod values;
 mod write;
 
+use error::StoreError;
 use fjall::{Error, LsmError};
 use persistence::{Backend, BackendError, Batch, Load, Loaded, Page, Paged, Removed};
 use persistence::{Scan, Scanned};
 use std::path::{Path, PathBuf};
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use tables::Tables;
 use wire::UserId;
 
@@ -30,6 +34,8 @@ pub struct Embedded {
     /// `None` after an IO error until it could be opened again: the library refuses everything
     /// after a failed write, and what is on the disk is what counts.
     tables: RwLock<Option<Tables>>,
+    /// Held while one writes.
+    writer: Mutex<()>,
 }
 
 /// Why a store could not be opened. Nothing was changed.
@@ -71,7 +77,8 @@ impl Embedded {
     /// read, it takes up to `WRITE_BUFFER_BYTES_MAX` for rows that were written.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Embedded, OpenError> {
         let tables = Tables::open(path, cache_bytes).map_err(|error| open_error(path, error))?;
-        Ok(Embedded { path: path.into(), cache_bytes, tables: RwLock::new(Some(tables)) })
+        let tables = RwLock::new(Some(tables));
+        Ok(Embedded { path: path.into(), cache_bytes, tables, writer: Mutex::new(()) })
     }
 
     fn tables(&self) -> RwLockReadGuard<'_, Option<Tables>> {
@@ -81,10 +88,10 @@ impl Embedded {
     /// Runs a call on the tables; after an IO error they are closed.
     fn with<T>(
         &self,
-        call: impl FnOnce(&Tables) -> Result<T, BackendError>,
+        call: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) -> Result<T, BackendError> {
         match &*self.tables() {
-            Some(tables) => call(tables),
+            Some(tables) => call(tables).map_err(|error| self.error(error)),
             None => Err(BackendError::Unavailable(format!(
                 "{} is closed after an error",
                 self.path.display()
@@ -98,62 +105,64 @@ impl Embedded {
         }
         let mut tables = self.tables.write().expect("no holder panics");
         let opened = Tables::open(&self.path, self.cache_bytes);
-        *tables = Some(opened.map_err(|error| self.error(error))?);
+        *tables = Some(opened.map_err(|error| self.error(error.into()))?);
         Ok(())
     }
 
-    fn error(&self, error: Error) -> BackendError {
-        match error {
-            Error::Io(_) | Error::Poisoned | Error::Locked | Error::Storage(LsmError::Io(_)) => {
-                BackendError::Unavailable(format!(
-                    "{}: {error}; check the disk's space",
-                    self.path.display()
-                ))
-            }
-            _ => self.broken(&error.to_string()),
-        }
-    }
-
-    fn broken(&self, what: &str) -> BackendError {
+    fn error(&self, error: StoreError) -> BackendError {
         let path = self.path.display();
+        let what = match error {
+            StoreError::Library(
+                error @ (Error::Io(_)
+                | Error::Poisoned
+                | Error::Locked
+                | Error::Storage(LsmError::Io(_))),
+            ) => {
+                let what = format!("{path}: {error}; check the disk's space");
+                return BackendError::Unavailable(what);
+            }
+            StoreError::Library(error) => error.to_string(),
+            StoreError::Row(error) => format!("a row is not as it was written: {error}"),
+        };
         BackendError::Broken(format!("{path}: {what}; restore the directory from a copy"))
     }
-}
 
-impl Backend for Embedded {
-    fn write(&self, batch: &Batch) -> Result<(), BackendError> {
+    /// Runs a call that writes; a library that failed is opened anew before the next one.
+    fn writing<T>(
+        &self,
+        call: impl FnOnce(&Tables) -> Result<T, StoreError>,
+    ) -> Result<T, BackendError> {
+        // Rows are read, joined and written: two writers would lose each other's.
+        let _one = self.writer.lock().expect("no holder panics");
         self.reopen_if_closed()?;
-        let written = self.with(|tables| tables.write(batch).map_err(|error| self.error(error)));
+        let written = self.with(call);
         if let Err(BackendError::Unavailable(_)) = &written {
             // Waits for the reads that are under way.
             *self.tables.write().expect("no holder panics") = None;
         }
         written
     }
+}
+
+impl Backend for Embedded {
+    fn write(&self, batch: &Batch) -> Result<(), BackendError> {
+        self.writing(|tables| tables.write(batch))
+    }
 
     fn load(&self, load: &Load) -> Result<Loaded, BackendError> {
-        self.with(|tables| tables.load(load).map_err(|error| self.read_error(error)))
+        self.with(|tables| tables.load(load))
     }
 
     fn scan(&self, scan: &Scan) -> Result<Scanned, BackendError> {
-        self.with(|tables| tables.scan(scan).map_err(|error| self.read_error(error)))
+        self.with(|tables| tables.scan(scan))
     }
 
-    fn page(&self, _page: &Page) -> Result<Paged, BackendError> {
-        Err(BackendError::Unavailable("pages are not written yet".into()))
+    fn page(&self, page: &Page) -> Result<Paged, BackendError> {
+        self.with(|tables| tables.page(page))
     }
 
-    fn delete_user(&self, _user: UserId) -> Result<Removed, BackendError> {
-        Err(BackendError::Unavailable("users cannot be deleted yet".into()))
-    }
-}
-
-impl Embedded {
-    fn read_error(&self, error: read::ReadError) -> BackendError {
-        match error {
-            read::ReadError::Library(error) => self.error(error),
-            read::ReadError::Row(what) => self.broken(what),
-        }
+    fn delete_user(&self, user: UserId) -> Result<Removed, BackendError> {
+        self.writing(|tables| tables.delete_user(user))
     }
 }
 

@@ -1,85 +1,156 @@
 //! Loads and scans, each on one snapshot.
 
+use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::values::{self, number};
-use crate::{keys, keys::DEVICE, keys::EPOCH, keys::HEAD};
-use fjall::Readable;
-use persistence::{ConvKey, ConvState, EntryKind, Load, Loaded, OutboxState, Scan, Scanned};
-use persistence::{DeviceInfo, DeviceState, MemberState, UserState};
-use wire::{DeviceId, OutboxId, UserId};
+use crate::values::{self, device, number, read};
+use crate::{keys, keys::member, keys::user};
+use fjall::{Readable, Snapshot};
+use persistence::{
+    ABOVE_READ_MAX, ChangeRow, CommandOutbox, ContactState, ConvKey, ConvState, DeviceInfo,
+    DeviceState, EntryKind, Latest, Load, Loaded, MemberState, OutboxState, Scan, Scanned,
+    UserState,
+};
+use std::collections::BTreeMap;
+use wire::{ConvSettings, DeviceId, OutboxId, Privacy, Reader, Seq, UserId};
 
-/// Why a read failed.
-pub enum ReadError {
-    /// The library says so.
-    Library(fjall::Error),
-    /// A row is not as it was written.
-    Row(&'static str),
-}
-
-impl From<fjall::Error> for ReadError {
-    fn from(error: fjall::Error) -> ReadError {
-        ReadError::Library(error)
-    }
-}
+type Result<T> = std::result::Result<T, StoreError>;
+/// An outbox's next number, and its device.
+type Outbox = (Seq, Option<DeviceId>);
 
 impl Tables {
     /// Reads one entity.
-    pub fn load(&self, load: &Load) -> Result<Loaded, ReadError> {
-        match *load {
-            Load::Conversation(conv) => self.load_conversation(conv).map(Loaded::Conversation),
-            Load::User(user) => self.load_user(user).map(|user| Loaded::User(Box::new(user))),
-            Load::Member(user, conv) => {
-                let mut member = MemberState::default();
-                if let Some(row) = self.marks.get(keys::mark(user, conv))? {
-                    member.taken = number(&row, 0)?;
-                }
-                Ok(Loaded::Member(Box::new(member)))
+    pub fn load(&self, load: &Load) -> Result<Loaded> {
+        let snapshot = self.database.snapshot();
+        Ok(match *load {
+            Load::Conversation(conv) => {
+                Loaded::Conversation(self.load_conversation(&snapshot, conv)?)
             }
-        }
+            Load::User(user) => Loaded::User(Box::new(self.load_user(&snapshot, user)?)),
+            Load::Member(user, conv) => {
+                Loaded::Member(Box::new(self.load_member(&snapshot, user, conv)?))
+            }
+        })
     }
 
-    fn load_conversation(&self, conv: ConvKey) -> Result<ConvState, ReadError> {
+    fn load_conversation(&self, snapshot: &Snapshot, conv: ConvKey) -> Result<ConvState> {
         let mut state = ConvState::default();
-        let snapshot = self.database.snapshot();
         for row in snapshot.prefix(&self.conversations, keys::conversation(conv)) {
             let (key, row) = row.into_inner()?;
             if key.len() == 16 {
-                (state.head, state.time_us) = (number(&row, 0)?, number(&row, 8)?);
+                (state.head, state.time_us) = read(&row)?;
                 continue;
             }
-            let user = UserId::new(number(&key, 16)?).ok_or(ReadError::Row("an outbox of 0"))?;
+            let (next, device) = read::<Outbox>(&row)?;
             state.outboxes.push(OutboxState {
-                user,
-                device: device(&row, 8)?,
+                user: user_at(&key, 16)?,
+                device: device.unwrap_or(DeviceId(0)),
                 outbox: OutboxId(number(&key, 24)?),
-                next: number(&row, 0)?,
+                next,
             });
         }
         Ok(state)
     }
 
-    fn load_user(&self, user: UserId) -> Result<UserState, ReadError> {
+    fn load_user(&self, snapshot: &Snapshot, id: UserId) -> Result<UserState> {
         let mut state = UserState::default();
-        let snapshot = self.database.snapshot();
-        for row in snapshot.prefix(&self.users, keys::user(user)) {
+        let mut devices: BTreeMap<DeviceId, DeviceState> = BTreeMap::new();
+        let at = |device| DeviceState { device, acked: 0, info: DeviceInfo::default() };
+        let rows = keys::all_of_user(id)..keys::of_user(id, user::PEER);
+        for row in snapshot.range(&self.users, rows) {
             let (key, row) = row.into_inner()?;
-            let value = number(&row, 0)?;
             match key.get(8) {
-                Some(&HEAD) => state.head = value,
-                Some(&EPOCH) => state.epoch = value,
-                Some(&DEVICE) => state.devices.push(DeviceState {
-                    device: device(&key, 9)?,
-                    acked: value,
-                    info: DeviceInfo::default(),
-                }),
-                _ => return Err(ReadError::Row("a row of a user of an unknown kind")),
+                Some(&user::HEAD) => state.head = read(&row)?,
+                Some(&user::EPOCH) => state.epoch = read(&row)?,
+                Some(&user::TRIMMED) => state.trimmed = read(&row)?,
+                Some(&user::LAST_SEEN) => state.last_seen_us = read(&row)?,
+                Some(&user::PRIVACY) => state.privacy = read::<Latest<Privacy>>(&row)?.value,
+                Some(&user::CURSOR) => {
+                    let device = device(&key, 9)?;
+                    devices.entry(device).or_insert(at(device)).acked = read(&row)?;
+                }
+                Some(&user::DEVICE) => {
+                    let device = device(&key, 9)?;
+                    devices.entry(device).or_insert(at(device)).info = read(&row)?;
+                }
+                Some(&user::OUTBOX) => {
+                    let (next, device) = read::<Outbox>(&row)?;
+                    let device = device.unwrap_or(DeviceId(0));
+                    let outbox = OutboxId(number(&key, 9)?);
+                    state.outboxes.push(CommandOutbox { outbox, device, next });
+                }
+                _ => return Err(unknown(&key)),
             }
         }
+        state.devices = devices.into_values().collect();
         Ok(state)
     }
 
+    fn load_member(&self, snapshot: &Snapshot, id: UserId, conv: ConvKey) -> Result<MemberState> {
+        let mut state = MemberState::default();
+        for row in snapshot.prefix(&self.members, keys::all_of_member(id, conv)) {
+            let (key, row) = row.into_inner()?;
+            match key.get(16) {
+                Some(&member::TAKEN) => state.taken = read(&row)?,
+                Some(&member::READ) => state.read = read(&row)?,
+                Some(&member::DELIVERED) => {
+                    state.delivered.push((device(&key, 17)?, read(&row)?));
+                }
+                Some(&member::PEER_MARKS) => state.peer = read(&row)?,
+                Some(&member::SETTINGS) => {
+                    state.settings = read::<Latest<ConvSettings>>(&row)?.value;
+                }
+                Some(&member::HIDDEN) => state.hidden.push((number(&key, 17)?, read(&row)?)),
+                Some(&member::LAST_INBOX) => state.last_inbox = read(&row)?,
+                _ => return Err(unknown(&key)),
+            }
+        }
+        // What its owner sequenced, it has taken.
+        if id == conv.owner()
+            && let Some(row) = snapshot.get(&self.conversations, keys::conversation(conv))?
+        {
+            state.taken = read::<(Seq, u64)>(&row)?.0.max(state.taken);
+        }
+        let peer = conv.peer_of(id).get();
+        for row in snapshot.prefix(&self.users, keys::peer(id, peer, None)) {
+            let (key, row) = row.into_inner()?;
+            add_contact(&mut state.contact, &key, &row)?;
+        }
+        state.own_above_read = self.own_above_read(snapshot, id, conv, &state)?;
+        Ok(state)
+    }
+
+    /// See `MemberState::own_above_read`.
+    fn own_above_read(
+        &self,
+        snapshot: &Snapshot,
+        id: UserId,
+        conv: ConvKey,
+        state: &MemberState,
+    ) -> Result<Vec<Seq>> {
+        let first = state.read.max(state.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
+        if first > state.taken {
+            return Ok(Vec::new());
+        }
+        let mut counts = vec![false; (state.taken - first + 1) as usize];
+        let rows = keys::message(conv, first)..=keys::message(conv, state.taken);
+        for row in snapshot.range(&self.messages, rows) {
+            let (key, row) = row.into_inner()?;
+            if key.len() == 24 {
+                let seq = number(&key, 16)?;
+                let row = values::read_message(conv, seq, &row)?;
+                counts[(seq - first) as usize] = row.sender != id && row.is_plain();
+            }
+        }
+        let mut hidden = state.hidden.iter().peekable();
+        let own = (first..).zip(counts).filter(|&(seq, counts)| {
+            while hidden.next_if(|range| range.1 < seq).is_some() {}
+            !counts && hidden.peek().is_none_or(|range| seq < range.0)
+        });
+        Ok(own.map(|(seq, _)| seq).collect())
+    }
+
     /// Reads a range of an inbox and joins the bodies.
-    pub fn scan(&self, scan: &Scan) -> Result<Scanned, ReadError> {
+    pub fn scan(&self, scan: &Scan) -> Result<Scanned> {
         let mut scanned = Scanned { entries: Vec::new(), covered: scan.upto };
         if scan.after >= scan.upto {
             return Ok(scanned);
@@ -98,19 +169,63 @@ impl Tables {
             }
             let (key, row) = row.into_inner()?;
             let mut entry = values::read_entry(scan.user, number(&key, 8)?, &row)?;
-            if let EntryKind::Peer { at, body } = &mut entry.kind {
-                let message = keys::message(at.conv, at.conv_seq);
-                let row = snapshot.get(&self.messages, message)?;
-                *body = values::body(row.as_deref().unwrap_or_default())?;
-                bytes += body.len();
-            }
+            bytes += self.fill(&snapshot, &mut entry.kind)?;
             scanned.entries.push(entry);
         }
         Ok(scanned)
     }
+
+    /// Joins an entry's body, and returns its length.
+    fn fill(&self, snapshot: &Snapshot, kind: &mut EntryKind) -> Result<usize> {
+        match kind {
+            EntryKind::Peer { at, body } => {
+                let row = snapshot.get(&self.messages, keys::message(at.conv, at.conv_seq))?;
+                let missing = Reader::new(&[]).error("peer's message", "is missing");
+                let row = values::read_message(at.conv, at.conv_seq, &row.ok_or(missing)?)?;
+                *body = row.content.body();
+                Ok(body.len())
+            }
+            EntryKind::PeerChange { at, change, body } => {
+                let row = self.change(snapshot, at.conv, change.target)?;
+                // It is gone only where its author is.
+                change.delete |= row.as_ref().is_none_or(|row| row.delete);
+                *body = row.map(|row| row.body).unwrap_or_default();
+                Ok(body.len())
+            }
+            _ => Ok(0),
+        }
+    }
+
+    pub fn change(
+        &self,
+        snapshot: &Snapshot,
+        conv: ConvKey,
+        target: Seq,
+    ) -> Result<Option<ChangeRow>> {
+        let row = snapshot.get(&self.messages, keys::change(conv, target))?;
+        Ok(row.map(|row| read(&row)).transpose()?)
+    }
 }
 
-fn device(bytes: &[u8], at: usize) -> Result<DeviceId, ReadError> {
-    let bytes = bytes.get(at..at + 4).ok_or(ReadError::Row("a device is cut off"))?;
-    Ok(DeviceId(u32::from_be_bytes(bytes.try_into().expect("took four"))))
+/// Adds a row of a user's about a peer.
+pub fn add_contact(state: &mut ContactState, key: &[u8], row: &[u8]) -> Result<()> {
+    match key.get(17) {
+        Some(&keys::CONTACT) => {
+            let name = read::<Latest<Option<String>>>(row)?.value;
+            (state.contact, state.name) = (name.is_some(), name.unwrap_or_default());
+        }
+        Some(&keys::BLOCK) => state.blocked = read::<Latest<bool>>(row)?.value,
+        _ => return Err(unknown(key)),
+    }
+    Ok(())
+}
+
+/// The user at a byte of a key.
+pub fn user_at(key: &[u8], at: usize) -> Result<UserId> {
+    let number = number(key, at)?;
+    Ok(UserId::new(number).ok_or(Reader::new(key).error("user", "is 0"))?)
+}
+
+fn unknown(key: &[u8]) -> StoreError {
+    Reader::new(key).error("key", "is of an unknown kind").into()
 }

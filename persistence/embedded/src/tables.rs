@@ -22,7 +22,7 @@ pub struct Tables {
     pub entries: Keyspace,
     pub conversations: Keyspace,
     pub users: Keyspace,
-    pub marks: Keyspace,
+    pub members: Keyspace,
 }
 
 impl Tables {
@@ -45,7 +45,7 @@ impl Tables {
             entries: database.keyspace("entries", options)?,
             conversations: database.keyspace("conversations", options)?,
             users: database.keyspace("users", options)?,
-            marks: database.keyspace("marks", options)?,
+            members: database.keyspace("members", options)?,
             database,
         })
     }

@@ -1,69 +1,229 @@
-//! Writing a batch: one atomic write, synced before it returns.
+//! Writing a batch: one atomic write, synced before it returns. Rows are read, joined and put
+//! back, so what stands in a table never goes back.
 
+use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::{keys, values};
+use crate::values::{self, Stored, read, written};
+use crate::{keys, keys::member, keys::user};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
-use persistence::Batch;
-use wire::Seq;
+use persistence::{Batch, ChangeRow, Content, ConvKey, MessageRow, Row, add_range};
+use std::collections::BTreeMap;
+use wire::{Seq, UserId};
+
+type Done = Result<(), StoreError>;
+
+/// Rows that one write of the library removes at most, where they may be many.
+pub const REMOVED_AT_ONCE: usize = 4_096;
 
 impl Tables {
-    /// Writes a batch and makes it durable.
-    pub fn write(&self, batch: &Batch) -> fjall::Result<()> {
-        let mut out = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for row in &batch.messages {
-            let key = keys::message(row.conv, row.conv_seq);
-            out.insert(&self.messages, key, values::message(row));
-        }
+    /// Writes a batch and makes it durable. One call at a time.
+    pub fn write(&self, batch: &Batch) -> Done {
+        let trimmed = self.trim(batch)?;
+        let mut out = self.begin();
+        self.write_messages(&mut out, batch)?;
         for (user, entry) in &batch.entries {
-            let key = keys::entry(*user, entry.inbox_seq);
-            out.insert(&self.entries, key, values::entry(*user, entry));
+            if entry.inbox_seq > trimmed[user] {
+                let key = keys::entry(*user, entry.inbox_seq);
+                out.insert(&self.entries, key, values::entry(*user, entry));
+            }
         }
-        for (&conv, &(head, time_us)) in &batch.conversations {
-            let key = keys::conversation(conv);
-            raise(&mut out, &self.conversations, key, head, &time_us.to_be_bytes())?;
+        self.write_users(&mut out, batch)?;
+        self.write_members(&mut out, batch)?;
+        Ok(out.commit()?)
+    }
+
+    pub fn begin(&self) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(PersistMode::SyncAll))
+    }
+
+    /// Removes what the batch trims, and says up to where each of its users' inboxes is trimmed.
+    /// A record in the log says so too: it may happen before the rest is written.
+    fn trim(&self, batch: &Batch) -> Result<BTreeMap<UserId, Seq>, StoreError> {
+        let mut trimmed = BTreeMap::new();
+        for &user in batch.heads.keys().chain(batch.trims.keys()) {
+            let row = self.users.get(keys::of_user(user, user::TRIMMED))?;
+            let before = row.map_or(Ok(0), |row| read(&row))?;
+            let upto = batch.trims.get(&user).copied().unwrap_or(0).max(before);
+            trimmed.insert(user, upto);
+            if upto > before {
+                let keys = keys::entry(user, before + 1)..=keys::entry(user, upto);
+                self.remove_all(&self.entries, self.entries.range(keys))?;
+            }
         }
-        for (&(conv, sender, outbox), &(next, device)) in &batch.outboxes {
+        Ok(trimmed)
+    }
+
+    /// Removes rows, some at a time, and counts them.
+    pub fn remove_all(&self, table: &Keyspace, rows: fjall::Iter) -> Result<u64, StoreError> {
+        let (mut out, mut count) = (self.begin(), 0);
+        for row in rows {
+            out.remove(table, row.key()?);
+            count += 1;
+            if out.len() >= REMOVED_AT_ONCE {
+                std::mem::replace(&mut out, self.begin()).commit()?;
+            }
+        }
+        out.commit()?;
+        Ok(count)
+    }
+
+    fn write_messages(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Done {
+        let mut rows = batch.message_rows();
+        for (&(conv, target), change) in &batch.changes {
+            join_row(out, &self.messages, keys::change(conv, target), change)?;
+            // A delete reaches the body that is here already; one that comes later finds it.
+            if change.delete
+                && !rows.contains_key(&(conv, target))
+                && let Some(row) = self.message(conv, target)?
+            {
+                rows.insert((conv, target), row);
+            }
+        }
+        for ((conv, conv_seq), mut row) in rows {
+            if row.origin.is_none()
+                && let Some(there) = self.message(conv, conv_seq)?
+            {
+                row.join(there);
+            }
+            if matches!(row.content, Content::Body(_)) && self.is_deleted(batch, &row)? {
+                row.content.empty();
+            }
+            out.insert(&self.messages, keys::message(conv, conv_seq), values::message(&row));
+        }
+        for (&conv, head) in &batch.conversations {
+            join_row(out, &self.conversations, keys::conversation(conv), head)?;
+        }
+        for (&(conv, sender, outbox), next) in &batch.outboxes {
             let key = keys::outbox(conv, sender, outbox);
-            let device = match device {
-                Some(device) => device.0.to_be_bytes().to_vec(),
-                // The device stands in the row since the outbox's first record.
-                None => match self.conversations.get(&key)? {
-                    Some(row) => row.get(8..).unwrap_or_default().to_vec(),
-                    None => Vec::new(),
-                },
-            };
-            raise(&mut out, &self.conversations, key, next, &device)?;
+            join_row(out, &self.conversations, key, next)?;
         }
-        for (&user, &head) in &batch.heads {
-            raise(&mut out, &self.users, keys::of_user(user, keys::HEAD), head, &[])?;
+        Ok(())
+    }
+
+    pub fn message(&self, conv: ConvKey, seq: Seq) -> Result<Option<MessageRow>, StoreError> {
+        let row = self.messages.get(keys::message(conv, seq))?;
+        Ok(row.map(|row| values::read_message(conv, seq, &row)).transpose()?)
+    }
+
+    fn is_deleted(&self, batch: &Batch, row: &MessageRow) -> Result<bool, StoreError> {
+        if batch.changes.get(&(row.conv, row.conv_seq)).is_some_and(|change| change.delete) {
+            return Ok(true);
         }
-        for (&user, &epoch) in &batch.epochs {
-            raise(&mut out, &self.users, keys::of_user(user, keys::EPOCH), epoch, &[])?;
+        let there = self.messages.get(keys::change(row.conv, row.conv_seq))?;
+        let there = there.map(|there| read::<ChangeRow>(&there)).transpose()?;
+        Ok(there.is_some_and(|change| change.delete))
+    }
+
+    fn write_users(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Done {
+        let users = &self.users;
+        for (map, tag) in [
+            (&batch.heads, user::HEAD),
+            (&batch.epochs, user::EPOCH),
+            (&batch.trims, user::TRIMMED),
+            (&batch.last_seen, user::LAST_SEEN),
+        ] {
+            for (&user, row) in map {
+                join_row(out, users, keys::of_user(user, tag), row)?;
+            }
         }
-        for (&(user, device), &acked) in &batch.cursors {
-            raise(&mut out, &self.users, keys::device(user, device), acked, &[])?;
+        for (&user, row) in &batch.privacy {
+            join_row(out, users, keys::of_user(user, user::PRIVACY), row)?;
         }
-        for (&(user, conv), &mark) in &batch.taken {
-            raise(&mut out, &self.marks, keys::mark(user, conv), mark, &[])?;
+        for (&(user, outbox), row) in &batch.command_outboxes {
+            join_row(out, users, keys::command_outbox(user, outbox), row)?;
         }
-        out.commit()
+        for (&(user, device), row) in &batch.cursors {
+            join_row(out, users, keys::device(user, user::CURSOR, device), row)?;
+        }
+        for (&(user, device), row) in &batch.devices {
+            join_row(out, users, keys::device(user, user::DEVICE, device), row)?;
+        }
+        for (&(user, peer), row) in &batch.contacts {
+            join_row(out, users, keys::peer(user, peer.get(), Some(keys::CONTACT)), row)?;
+        }
+        for (&(user, peer), row) in &batch.blocks {
+            join_row(out, users, keys::peer(user, peer.get(), Some(keys::BLOCK)), row)?;
+        }
+        Ok(())
+    }
+
+    fn write_members(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Done {
+        let members = &self.members;
+        for (map, tag) in [(&batch.taken, member::TAKEN), (&batch.reads, member::READ)] {
+            for (&(user, conv), row) in map {
+                join_row(out, members, keys::of_member(user, conv, tag), row)?;
+            }
+        }
+        for (&(user, conv, device), row) in &batch.delivered {
+            join_row(out, members, keys::delivered(user, conv, device), row)?;
+        }
+        for (&(user, conv), row) in &batch.receipts {
+            join_row(out, members, keys::of_member(user, conv, member::PEER_MARKS), row)?;
+        }
+        for (&(user, conv), row) in &batch.settings {
+            join_row(out, members, keys::of_member(user, conv, member::SETTINGS), row)?;
+        }
+        for (&(user, conv), ranges) in &batch.hidden {
+            self.hide(out, user, conv, ranges)?;
+        }
+        for (&(user, conv), &newest) in &batch.last_inbox {
+            let key = keys::of_member(user, conv, member::LAST_INBOX);
+            let before = members.get(&key)?.map_or(Ok(0), |row| read(&row))?;
+            if newest > before {
+                if before != 0 {
+                    out.remove(&self.users, keys::chat(user, before));
+                }
+                let peer = conv.peer_of(user).get();
+                out.insert(&self.users, keys::chat(user, newest), written(&peer));
+                out.insert(members, key, written(&newest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins ranges with those that they touch.
+    fn hide(
+        &self,
+        out: &mut OwnedWriteBatch,
+        user: UserId,
+        conv: ConvKey,
+        ranges: &[(Seq, Seq)],
+    ) -> Done {
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(()) };
+        let below = keys::hidden(user, conv, 0)..=keys::hidden(user, conv, first.0);
+        let within = keys::hidden(user, conv, first.0.saturating_add(1))
+            ..=keys::hidden(user, conv, last.1.saturating_add(1));
+        let below = self.members.range(below).next_back();
+        let mut there = Vec::new();
+        for row in below.into_iter().chain(self.members.range(within)) {
+            let (key, row) = row.into_inner()?;
+            there.push((values::number(&key, 17)?, read::<Seq>(&row)?));
+        }
+        let mut joined = there.clone();
+        ranges.iter().for_each(|range| add_range(&mut joined, range.0, range.1));
+        for range in there.iter().filter(|range| joined.binary_search(range).is_err()) {
+            if joined.binary_search_by_key(&range.0, |range| range.0).is_err() {
+                out.remove(&self.members, keys::hidden(user, conv, range.0));
+            }
+        }
+        for range in joined.iter().filter(|range| there.binary_search(range).is_err()) {
+            out.insert(&self.members, keys::hidden(user, conv, range.0), written(&range.1));
+        }
+        Ok(())
     }
 }
 
-/// Puts a row that starts with a number, unless the one that is there has a higher one.
-fn raise(
-    out: &mut OwnedWriteBatch,
-    table: &Keyspace,
-    key: Vec<u8>,
-    number: Seq,
-    rest: &[u8],
-) -> fjall::Result<()> {
-    let number = number.to_be_bytes();
-    if let Some(there) = table.get(&key)?
-        && there.get(..8).is_some_and(|there| there > &number[..])
-    {
+/// Joins a row into what the table has.
+fn join_row<V: Stored>(out: &mut OwnedWriteBatch, table: &Keyspace, key: Vec<u8>, row: &V) -> Done {
+    let Some(there) = table.get(&key)? else {
+        out.insert(table, key, written(row));
         return Ok(());
+    };
+    let there: V = read(&there)?;
+    let mut joined = there.clone();
+    joined.join(row.clone());
+    if joined != there {
+        out.insert(table, key, written(&joined));
     }
-    out.insert(table, key, [&number[..], rest].concat());
     Ok(())
 }

@@ -3,7 +3,9 @@
 mod rows;
 
 use embedded::{Embedded, OpenError};
-use persistence::{Backend, Batch, Entry, EntryKind, Load, Loaded, PlaceAt, Record, Scan};
+use persistence::{
+    Backend, Batch, Entry, EntryKind, InboxKind, InboxRecord, Load, Loaded, PlaceAt, Record, Scan,
+};
 use rows::*;
 use wire::{BodyHash, OutboxId};
 
@@ -63,16 +65,22 @@ fn own_entries_and_epochs_come_back_as_they_were() {
     let store = Embedded::open(directory.path(), CACHE_BYTES).expect("opens");
     let mut batch = Batch::default();
     batch.add(&Record::Epoch { user: user(9), epoch: 5 }, |_| true);
+    let at = PlaceAt { conv: conv(), conv_seq: 4, time_us: 8 };
+    let (outbox, hash) = (OutboxId(1 << 63), BodyHash(9));
     for (inbox_seq, void) in [(1, false), (2, true)] {
-        let at = PlaceAt { conv: conv(), conv_seq: 4, time_us: 8 };
-        let (outbox, hash) = (OutboxId(1 << 63), BodyHash(9));
-        let kind = EntryKind::Own { at, outbox, n: 3, void, change: None, hash };
-        batch.entries.push((user(9), Entry { inbox_seq, kind }));
+        let PlaceAt { conv, conv_seq, time_us } = at;
+        let kind = InboxKind::Own { outbox, n: 3, void, change: None, hash };
+        let record = InboxRecord { user: user(9), inbox_seq, conv, conv_seq, time_us, kind };
+        batch.add(&Record::Inbox(record), |_| true);
     }
     store.write(&batch).expect("written");
     assert_eq!(user_state(&store, 9).epoch, 5);
-    let entries: Vec<_> = batch.entries.iter().map(|(_, entry)| entry.clone()).collect();
-    assert_eq!(scan(&store, 0, 9, 9).entries, entries);
+    let own = |void| EntryKind::Own { at, outbox, n: 3, void, change: None, hash };
+    let entries = [(1, own(false)), (2, own(true))];
+    assert_eq!(
+        scan(&store, 0, 9, 9).entries,
+        entries.map(|(inbox_seq, kind)| Entry { inbox_seq, kind })
+    );
     let load = Load::Conversation(conv());
     assert_eq!(store.load(&load).expect("readable"), Loaded::empty(&load));
 }

@@ -1,8 +1,8 @@
 //! The backend as cores meet it: slow, out of order, failing, unknown outcomes, late answers.
 //! What it acknowledged is there for ever.
 
-use crate::{seed::Rng, store::Store};
-use persistence::{BackendError, Batch, Load, Page, Scan};
+use crate::seed::Rng;
+use persistence::{BackendError, Batch, Load, MemoryStore, Page, Scan};
 use shards::{Answer, Ask, AskId, CoreIndex, Reply};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const LATE_MAX_US: u64 = 6_000_000;
 #[derive(Debug)]
 pub struct Backend {
     rng: Rng,
-    store: Store,
+    store: MemoryStore,
     pending: Vec<Pending>,
     outage: bool,
     slow: bool,
@@ -41,7 +41,7 @@ enum Work {
 impl Backend {
     /// An empty store.
     pub fn new(rng: Rng) -> Backend {
-        let store = Store::default();
+        let store = MemoryStore::default();
         Backend { rng, store, pending: Vec::new(), outage: false, slow: false }
     }
 

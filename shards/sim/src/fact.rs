@@ -97,6 +97,13 @@ pub enum Fact {
         /// The entry.
         entry: Entry,
     },
+    /// A device received an inbox entry that names no place.
+    Marked {
+        /// On which link.
+        link: LinkId,
+        /// Its number.
+        inbox_seq: Seq,
+    },
     /// A device received CAUGHT_UP.
     CaughtUp {
         /// On which link.

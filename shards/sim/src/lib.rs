@@ -18,7 +18,6 @@ mod people;
 mod plan;
 mod run;
 mod seed;
-mod store;
 mod tap;
 mod trace;
 mod world;

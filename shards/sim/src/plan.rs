@@ -96,8 +96,31 @@ fn limits(rng: &mut Rng) -> Limits {
         retry_after_ms,
         events_per_turn,
         effects_per_turn,
-        batch_bytes
+        batch_bytes,
+        circles_max,
+        circle_contacts_max,
+        watch_max,
+        watches_max,
+        watch_ms,
+        presence_grace_ms,
+        presence_window_ms,
+        last_seen_ms,
+        typing_ms,
+        requests_max,
+        command_burst,
+        command_ms,
+        attach_burst,
+        attach_ms
     );
+    tie_together(rng, &mut limits, &low, &high);
+    limits
+}
+
+/// What depends on other limits, or must not be at its smallest.
+fn tie_together(rng: &mut Rng, limits: &mut Limits, low: &Limits, high: &Limits) {
+    // A circle must find room, or its user's commands never do.
+    let contacts = limits.contacts_max * limits.circles_max;
+    limits.circle_contacts_max = limits.circle_contacts_max.max(contacts);
     // Devices come and go in a run; at the limit they could not come back.
     limits.devices_max = high.devices_max;
     limits.outboxes_max = if rng.chance(300) { low.outboxes_max } else { high.outboxes_max };
@@ -113,7 +136,6 @@ fn limits(rng: &mut Rng) -> Limits {
     limits.reserve_bytes = 2 * segment;
     limits.tail_bytes_max = segment * rng.scaled(6, 24);
     limits.log_writes_max = if rng.chance(700) { 1 } else { rng.between(2, 4) as u32 };
-    limits
 }
 
 #[cfg(test)]

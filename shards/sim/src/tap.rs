@@ -127,6 +127,8 @@ impl Tap {
                 let placed = self.own(&own)?;
                 self.entry(own.d_inbox, placed, 0, facts);
             }
+            ServerFrame::Receipt(receipt) => self.mark(receipt.d_inbox, facts),
+            ServerFrame::ReadMark(mark) => self.mark(mark.d_inbox, facts),
             ServerFrame::CaughtUp(caught_up) => {
                 facts.push(Fact::CaughtUp { link, head: caught_up.head })
             }
@@ -172,6 +174,12 @@ impl Tap {
             void: own.void,
             origin: Some((own.outbox, own.n)),
         })
+    }
+
+    /// An entry that names no place.
+    fn mark(&mut self, d_inbox: u64, facts: &mut Vec<Fact>) {
+        self.inbox_at += d_inbox;
+        facts.push(Fact::Marked { link: self.link, inbox_seq: self.inbox_at });
     }
 
     fn entry(&mut self, d_inbox: u64, placed: Placed, body_bytes: usize, facts: &mut Vec<Fact>) {

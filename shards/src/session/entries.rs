@@ -16,7 +16,7 @@ struct OwnSend {
 }
 
 /// The inbox entry of `id` in a record.
-pub(super) fn logged<'a>(record: &'a Record<'a>, id: UserId) -> ServerFrame<'a> {
+pub(crate) fn logged<'a>(record: &'a Record<'a>, id: UserId) -> ServerFrame<'a> {
     match record {
         Record::Message(m) => message(m, id),
         Record::Inbox(i) => {
@@ -45,7 +45,7 @@ pub(super) fn logged<'a>(record: &'a Record<'a>, id: UserId) -> ServerFrame<'a> 
 }
 
 /// An inbox entry of `id` in the store.
-pub(super) fn stored(entry: &Entry, id: UserId) -> ServerFrame<'_> {
+pub(crate) fn stored(entry: &Entry, id: UserId) -> ServerFrame<'_> {
     match &entry.kind {
         EntryKind::Peer { at, body } => peer(*at, id, None, body),
         EntryKind::PeerChange { at, change, body } => peer(*at, id, Some(*change), body),
@@ -70,7 +70,7 @@ pub(super) fn stored(entry: &Entry, id: UserId) -> ServerFrame<'_> {
 }
 
 /// Of an entry that brings something of the peer's: who that is, and its place.
-pub(super) fn peer_place(frame: &ServerFrame<'_>) -> Option<(UserId, Seq)> {
+pub(crate) fn peer_place(frame: &ServerFrame<'_>) -> Option<(UserId, Seq)> {
     let (wire::Conv::Direct(peer), seq) = match frame {
         ServerFrame::Deliver(deliver) => (deliver.conv, deliver.conv_seq),
         ServerFrame::Changed(changed) => (changed.conv, changed.conv_seq),

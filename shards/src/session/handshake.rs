@@ -115,18 +115,18 @@ impl Shard {
         }
         let user = self.users.ready(id);
         let epoch = self.config.epoch_base + user.epoch;
-        let from = match claimed_epoch == epoch {
-            true if acked <= user.recent.head() => (acked, Verdict::Resume),
-            // A device that knows more than the inbox holds: this inbox has another past (R12).
-            true => {
-                let raised = user.epoch + 1;
-                self.raise_epoch(id, raised);
-                (0, Verdict::Snapshot(SnapshotReason::Epoch))
-            }
-            false if claimed_epoch == 0 => (0, Verdict::Snapshot(SnapshotReason::NewDevice)),
-            false => (0, Verdict::Snapshot(SnapshotReason::Epoch)),
-        };
-        let until = self.log_device(id, device, about);
+        let verdict = user.verdict(claimed_epoch == epoch, claimed_epoch == 0, acked);
+        let (raised, head) = (user.epoch + 1, user.recent.head());
+        let from = verdict.unwrap_or_else(|| {
+            self.raise_epoch(id, raised);
+            (head, Verdict::Snapshot(SnapshotReason::Epoch))
+        });
+        let before = self.users.ready(id).device_mut(device).map(|device| device.acked);
+        let until = self.log_device(id, device, about, from);
+        if let (Some(before), (acked, Verdict::Resume)) = (before, from) {
+            self.acked_before(id, device, before, acked);
+        }
+        self.look_for_old(id);
         let user = self.users.ready(id);
         let of_user = user.device_mut(device).expect("known");
         of_user.foreground = false;
@@ -186,9 +186,13 @@ impl Shard {
             acked: from,
             in_flight: Default::default(),
             in_flight_bytes: 0,
+            sends: user.device_mut(greeting.device).expect("attached").sends,
+            places: Vec::new(),
+            tells: false,
             caught_up: false,
             scanning: Scanning::No,
             ahead: Default::default(),
+            pages: Default::default(),
             asking: 0,
             commanding: false,
             typed: Default::default(),

@@ -2,6 +2,7 @@
 //! are full takes nothing until they are not.
 
 use super::{Session, State};
+use crate::history::PageAsk;
 use crate::shard::Shard;
 use crate::work::Work;
 use crate::{ConnId, Content, Effect, SendAnswer, SendRequest, Taken, relay::Outcome};
@@ -79,6 +80,7 @@ impl Shard {
         match self.sessions.get(conn) {
             Some(Session { state: State::Attached(attached), out, gated_bytes, .. }) => {
                 lanes_open
+                    && self.marks.len() < self.config.limits.moved_marks_max as usize
                     && out.len() + *gated_bytes < output_max
                     && attached.asking < self.config.limits.requests_max
                     && !attached.commanding
@@ -145,40 +147,59 @@ impl Shard {
 
     fn attached_frame(&mut self, conn: ConnId, frame: ClientFrame<'_>) {
         match frame {
-            ClientFrame::Send(send) if send.change.is_none() => {
-                self.submit(conn, send.key, Ok(send.body))
+            ClientFrame::Send(send) => {
+                let body = Bytes::copy_from_slice(send.body);
+                let content = match send.change {
+                    None => Content::Body(body),
+                    Some(change) => Content::Change(change, body),
+                };
+                self.submit(conn, send.key, content);
             }
-            ClientFrame::Void(void) => self.submit(conn, void.key, Err(void.hash)),
+            ClientFrame::Void(void) => self.submit(conn, void.key, Content::Void(void.hash)),
             ClientFrame::Ack(ack) => self.acked(conn, ack.inbox_seq),
             ClientFrame::Ping(ping) => self.ping(conn, ping),
+            ClientFrame::Read(read) => self.read(conn, read),
             ClientFrame::Command(command) => self.command(conn, command),
+            ClientFrame::History(ask) => self.ask_page(conn, PageAsk::History(ask)),
+            ClientFrame::Chats(ask) => self.ask_page(conn, PageAsk::Chats(ask)),
+            ClientFrame::Chat(ask) => self.ask_page(conn, PageAsk::Chat(ask)),
             ClientFrame::Contacts(contacts) => self.contacts(conn, contacts),
             ClientFrame::Devices(devices) => self.devices(conn, devices),
             ClientFrame::Watch(watch) => self.watch(conn, watch.users.iter().collect()),
             ClientFrame::Activity(activity) => self.activity(conn, activity.foreground),
             ClientFrame::Typing(typing) => self.typing(conn, typing.conv),
-            // HELLO again, and what this server does not do yet.
-            _ => self.close(conn, CloseCode::OutOfState, ""),
+            ClientFrame::Hello(_) | ClientFrame::Close(_) => {
+                self.close(conn, CloseCode::OutOfState, "");
+            }
         }
     }
 
     /// SEND or VOID: refuses what can never be taken, and lets the owner decide the rest.
-    fn submit(&mut self, conn: ConnId, key: wire::SendKey, content: Result<&[u8], wire::BodyHash>) {
-        let body_bytes_max = self.config.limits.body_bytes_max;
+    fn submit(&mut self, conn: ConnId, key: wire::SendKey, content: Content) {
+        let (body_bytes_max, now_us) = (self.config.limits.body_bytes_max, self.now.mono_us);
         let session = self.sessions.get(conn).and_then(Session::attached).expect("attached");
         let Conv::Direct(peer) = key.conv;
         let conv = UserId::new(peer).and_then(|peer| ConvKey::new(session.user, peer));
-        let refusal = match content {
-            _ if conv.is_none() => Some((RefusalCode::BadRecipient, 0)),
-            _ if key.n == 0 => Some((RefusalCode::BadNumber, 0)),
-            Ok([]) => Some((RefusalCode::Empty, 0)),
-            Ok(body) if body.len() > body_bytes_max as usize => {
-                Some((RefusalCode::TooBig, u64::from(body_bytes_max)))
+        let limits = &self.config.limits;
+        let (burst, every_ms) = (limits.send_burst, limits.send_ms);
+        let (too_big, max) = (RefusalCode::TooBig, body_bytes_max as usize);
+        let refusal = match &content {
+            _ if conv.is_none() => Some((RefusalCode::BadRecipient, 0, 0)),
+            _ if key.n == 0 => Some((RefusalCode::BadNumber, 0, 0)),
+            Content::Body(body) if body.is_empty() => Some((RefusalCode::Empty, 0, 0)),
+            Content::Change(change, body) if !change.delete && body.is_empty() => {
+                Some((RefusalCode::Empty, 0, 0))
             }
-            _ => None,
+            Content::Body(body) | Content::Change(_, body) if body.len() > max => {
+                Some((too_big, 0, u64::from(body_bytes_max)))
+            }
+            _ => match session.sends.take(now_us, burst, every_ms) {
+                Ok(()) => None,
+                Err(after_ms) => Some((RefusalCode::Quota, after_ms, u64::from(burst))),
+            },
         };
-        if let Some((code, limit)) = refusal {
-            let refused = wire::Refused { key, code, retry_after_ms: 0, limit };
+        if let Some((code, retry_after_ms, limit)) = refusal {
+            let refused = wire::Refused { key, code, retry_after_ms, limit };
             self.send(conn, &ServerFrame::Refused(refused));
             return;
         }
@@ -190,10 +211,7 @@ impl Shard {
             outbox: key.outbox.unwrap_or(session.outbox),
             explicit: key.outbox.is_some(),
             n: key.n,
-            content: match content {
-                Ok(body) => Content::Body(Bytes::copy_from_slice(body)),
-                Err(hash) => Content::Void(hash),
-            },
+            content,
         };
         self.work(Work::Submit(Box::new(request)));
     }
@@ -208,12 +226,16 @@ impl Shard {
             return;
         }
         session.entries_acked(seq);
+        let tells = !session.places.is_empty() && !session.tells;
         let (id, device_id) = (session.user, session.device);
         let device = self.users.ready(id).device_mut(device_id).expect("attached");
         if device.acked == device.logged && seq > device.acked {
             self.cursors.push((id, device_id));
         }
         device.acked = device.acked.max(seq);
+        if tells {
+            self.places_acked(conn);
+        }
         self.pump(conn);
     }
 

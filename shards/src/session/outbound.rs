@@ -33,6 +33,11 @@ impl Shard {
     pub(crate) fn send_gated(&mut self, conn: ConnId, frames: &[ServerFrame<'_>]) {
         let mut encoded = Vec::new();
         frames.iter().for_each(|frame| wire::encode_server(&mut encoded, frame));
+        self.send_gated_bytes(conn, encoded);
+    }
+
+    /// Appends encoded frames once everything that is in the log now is durable.
+    pub(crate) fn send_gated_bytes(&mut self, conn: ConnId, encoded: Vec<u8>) {
         let Some(session) = self.sessions.get(conn).filter(|s| !s.ends()) else { return };
         session.gated_bytes += encoded.len();
         self.gate.hold(self.log.end(), Gated::Frames { conn, frames: encoded });
@@ -140,9 +145,9 @@ impl Shard {
     /// The user forgets the session, if it was the device's.
     pub(crate) fn detach(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
-        let (id, device) = match &session.state {
-            State::Attached(attached) => (attached.user, attached.device),
-            State::User(greeting) => (greeting.user, greeting.device),
+        let (id, device, sends) = match &session.state {
+            State::Attached(attached) => (attached.user, attached.device, Some(attached.sends)),
+            State::User(greeting) => (greeting.user, greeting.device, None),
             State::Hello | State::HandOff { .. } => {
                 self.handshakes -= 1;
                 return;
@@ -150,9 +155,12 @@ impl Shard {
             State::End { .. } => return,
         };
         self.unwatch_all(conn);
+        self.collect_places(conn);
         let Some(device) = self.users.get_mut(id).and_then(|user| user.device_mut(device)) else {
             return;
         };
+        // A device that comes back goes on with what is left of its quota.
+        device.sends = sends.unwrap_or(device.sends);
         if device.session == Some(conn) {
             device.session = None;
             self.attendance(id);

@@ -2,9 +2,11 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+mod changes;
 mod commands;
 mod devices;
 mod presence;
+mod receipts;
 mod states;
 #[allow(dead_code, reason = "the other tests of the page use the rest")]
 #[path = "../../../wire/tests/support/tables.rs"]

@@ -251,6 +251,22 @@ impl World {
         name: &str,
         platform: &str,
     ) -> Client {
+        self.attach_with(user, device, foreground, (name, platform), 0)
+    }
+
+    /// A device that was here before, and has the inbox up to `acked`.
+    pub fn attach_again(&mut self, user: u64, device: u32, acked: u64) -> Client {
+        self.attach_with(user, device, false, ("", ""), acked)
+    }
+
+    fn attach_with(
+        &mut self,
+        user: u64,
+        device: u32,
+        foreground: bool,
+        (name, platform): (&str, &str),
+        acked: u64,
+    ) -> Client {
         let core = self.home(user);
         let claims = Claims { user: id(user), device: DeviceId(device) };
         self.connections += 1;
@@ -261,8 +277,8 @@ impl World {
             version_max: 1,
             features: 0,
             outbox: OutboxId(u64::from(device)),
-            inbox_epoch: 0,
-            acked: 0,
+            inbox_epoch: u64::from(acked != 0),
+            acked,
             foreground,
             token: b"unread",
             name,

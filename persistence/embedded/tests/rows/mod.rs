@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 use persistence::{Backend, Batch, ConvKey, ConvState, Load, Loaded, MessageRecord, Record};
-use persistence::{EntryKind, MemberState, PlaceAt, Scan, Scanned, UserState};
+use persistence::{EntryKind, MemberState, Page, Paged, PlaceAt, Scan, Scanned, UserState};
 use std::path::Path;
 use wire::{DeviceId, OutboxId, UserId};
 
@@ -42,8 +42,16 @@ pub fn batch(from: u64, upto: u64) -> Batch {
             body: &body,
         };
         batch.add(&Record::Message(message), |_| true);
-        let cursor = Record::Cursor { user: user(9), device: DeviceId(2), acked: n };
-        batch.add(&cursor, |_| true);
+        let (user, conv, device) = (user(9), conv(), DeviceId(2));
+        for record in [
+            Record::Cursor { user, device, acked: n },
+            Record::Read { user, conv, upto: n, inbox_seq: 0 },
+            Record::Delivered { user, conv, device, upto: n },
+            Record::Receipt { user, conv, read: n, delivered: vec![n], inbox_seq: 0 },
+            Record::LastSeen { user, time_us: n },
+        ] {
+            batch.add(&record, |_| true);
+        }
     }
     batch
 }
@@ -88,6 +96,13 @@ pub fn assert_holds(store: &impl Backend, last: u64) {
     }
     assert_eq!((user_state(store, 7).head, user_state(store, 9).head), (last, last));
     assert_eq!((member(store, 7).taken, member(store, 9).taken), (last, last));
+    let state = member(store, 9);
+    assert_eq!((state.read, state.peer.read, state.last_inbox), (last, last, last));
+    assert_eq!(state.delivered.iter().map(|(_, upto)| *upto).sum::<u64>(), last);
+    assert_eq!(user_state(store, 9).last_seen_us, last);
+    let page = Page::Chats { user: user(9), before: u64::MAX, limit: 9 };
+    let chats = if last > 0 { vec![(conv(), last)] } else { vec![] };
+    assert_eq!(store.page(&page), Ok(Paged::Chats(chats)), "one row in the index");
     let scanned = scan(store, 0, u64::MAX, u32::MAX);
     assert_eq!(scanned.covered, u64::MAX);
     assert_eq!(scanned.entries.len() as u64, last);

@@ -39,11 +39,17 @@ impl Session {
         Ok(())
     }
 
-    fn received(&mut self, entry: &Entry) -> Result<(), String> {
-        let Some(welcome) = &self.welcome else { return Err("an entry before WELCOME".into()) };
+    fn goes_on(&mut self, inbox_seq: Seq) -> Result<(), String> {
+        ensure(self.welcome.is_some(), || "an entry before WELCOME".into())?;
         let next = self.at + 1;
-        ensure(entry.inbox_seq == next, || format!("{entry:?} where {next} comes next"))?;
-        self.at = entry.inbox_seq;
+        ensure(inbox_seq == next, || format!("entry {inbox_seq} where {next} comes next"))?;
+        self.at = inbox_seq;
+        Ok(())
+    }
+
+    fn received(&mut self, entry: &Entry) -> Result<(), String> {
+        self.goes_on(entry.inbox_seq)?;
+        let welcome = self.welcome.as_ref().expect("checked");
         self.unacked.push_back((entry.inbox_seq, entry.body_bytes));
         // One entry may always be under way, and an own entry costs the window nothing: it may
         // be the answer that the device waits for.
@@ -66,6 +72,7 @@ impl Checker for Sessions {
         | Fact::Welcomed { link, .. }
         | Fact::Acked { link, .. }
         | Fact::Received { link, .. }
+        | Fact::Marked { link, .. }
         | Fact::CaughtUp { link, .. }) = fact
         else {
             return Ok(());
@@ -82,6 +89,7 @@ impl Checker for Sessions {
                 Ok(())
             }
             Fact::Received { entry, .. } => session.received(entry),
+            Fact::Marked { inbox_seq, .. } => session.goes_on(*inbox_seq),
             Fact::CaughtUp { head, .. } => {
                 let at = session.at;
                 ensure(at >= *head, || format!("CAUGHT_UP with {head}, and {at} was sent"))

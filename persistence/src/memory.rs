@@ -1,12 +1,13 @@
-//! The tables of a backend, in memory. Rows are joined, never set: older records are flushed again
-//! after a crash, when the record with the newest value may have been retired already.
+//! The tables of a backend, in memory: what the contract means, for simulations and tests. Rows are
+//! joined, never set: older records are flushed again after a crash, when the record with the
+//! newest value may have been retired already.
 
-use persistence::{
+use crate::{
     ABOVE_READ_MAX, Batch, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState,
     DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
     OutboxState, Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::{Change, ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
 
 type Member = (UserId, ConvKey);
@@ -15,9 +16,9 @@ type Outbox = (Seq, Option<DeviceId>);
 const FIRST: UserId = UserId::new(1).expect("not 0");
 const LAST: UserId = UserId::new(u64::MAX).expect("not 0");
 
-/// All rows.
+/// All rows of a store.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct MemoryStore {
     messages: BTreeMap<(ConvKey, Seq), MessageRow>,
     changes: BTreeMap<(ConvKey, Seq), ChangeRow>,
     entries: BTreeMap<(UserId, Seq), Entry>,
@@ -53,7 +54,7 @@ fn merge<K: Ord + Clone, V: Row + Clone>(
     }
 }
 
-impl Store {
+impl MemoryStore {
     /// Writes those rows of a batch for which `keep` says so: all of them, or what a failed write
     /// left behind.
     pub fn write(&mut self, batch: &Batch, mut keep: impl FnMut() -> bool) {
@@ -128,7 +129,10 @@ impl Store {
     }
 
     fn user(&self, user: UserId) -> UserState {
-        let devices = self.cursors.range((user, DeviceId(0))..=(user, DeviceId(u32::MAX)));
+        let devices = (user, DeviceId(0))..=(user, DeviceId(u32::MAX));
+        let told = self.devices.range(devices.clone()).map(|(key, _)| key.1);
+        let devices = self.cursors.range(devices).map(|(key, _)| key.1).chain(told);
+        let devices: BTreeSet<DeviceId> = devices.collect();
         let outboxes = (user, OutboxId(0))..=(user, OutboxId(u64::MAX));
         let outboxes = self.command_outboxes.range(outboxes);
         UserState {
@@ -138,9 +142,11 @@ impl Store {
             last_seen_us: self.last_seen.get(&user).copied().unwrap_or(0),
             privacy: self.privacy.get(&user).map(|privacy| privacy.value).unwrap_or_default(),
             devices: devices
-                .map(|(&(_, device), &acked)| {
-                    let info = self.devices.get(&(user, device)).cloned().unwrap_or_default();
-                    DeviceState { device, acked, info }
+                .into_iter()
+                .map(|device| DeviceState {
+                    device,
+                    acked: self.cursors.get(&(user, device)).copied().unwrap_or(0),
+                    info: self.devices.get(&(user, device)).cloned().unwrap_or_default(),
                 })
                 .collect(),
             outboxes: outboxes
@@ -219,10 +225,9 @@ impl Store {
                 body.len()
             }
             EntryKind::PeerChange { at, change, body } => {
-                if let Some(row) = self.changes.get(&(at.conv, change.target)) {
-                    change.delete = row.delete;
-                    *body = row.body.clone();
-                }
+                let row = self.changes.get(&(at.conv, change.target));
+                change.delete |= row.is_none_or(|row| row.delete);
+                *body = row.map(|row| row.body.clone()).unwrap_or_default();
                 body.len()
             }
             _ => 0,
