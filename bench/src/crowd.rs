@@ -85,7 +85,9 @@ impl Crowd {
     }
 
     fn join(&mut self, user: u32, reader: u8, token: Vec<u8>) {
-        let config = Config { token, ..self.config.clone() };
+        // A reader reads from the first entry on, and nothing restores a server here.
+        let inbox_epoch = u64::from(reader > 0);
+        let config = Config { token, inbox_epoch, ..self.config.clone() };
         let device = Device::new(config, self.random.number());
         let (unsettled, streams) = (HashMap::new(), HashMap::new());
         let member = Member { user, reader, device, unsettled, streams, caught_up: false };
