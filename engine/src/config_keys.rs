@@ -409,6 +409,14 @@ pub const KEYS: &[Key] = &[
         "fewer sends of one device in the long run"
     ),
     limit!(
+        trim_entries,
+        number,
+        1..=4_294_967_295,
+        "entries",
+        "an inbox is trimmed when so many entries may go",
+        "inboxes that are trimmed less often"
+    ),
+    limit!(
         edit_window_ms,
         number,
         0..=1_000_000_000_000,
