@@ -6,7 +6,7 @@ use crate::shard::Shard;
 use crate::work::Work;
 use crate::{Ask, Content, CoreIndex, SendRequest};
 use persistence::{ConvKey, Page, Record, StoredMessage};
-use wire::{Change, OutboxId, Seq, UserId};
+use wire::{BodyHash, Change, OutboxId, Seq, UserId};
 
 /// What the judgement of a change needs of its target.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,15 @@ impl Shard {
     }
 }
 
-/// A place that changes another, and how far it may be.
+/// Body of a send, and the hash of what it gives up.
+pub(crate) fn parts_of(content: &Content) -> (&[u8], Option<BodyHash>) {
+    match content {
+        Content::Body(body) | Content::Change(_, body) => (body, None),
+        Content::Void(hash) => (&[], Some(*hash)),
+    }
+}
+
+/// What a send does to an earlier message.
 pub(crate) fn change_of(content: &Content) -> Option<Change> {
     match content {
         Content::Change(change, _) => Some(*change),

@@ -1,6 +1,6 @@
 //! Sending: from a session to the owner, where a message gets its place.
 
-use crate::change::{Judged, change_of};
+use crate::change::{Judged, change_of, parts_of};
 use crate::conversation::{Numbered, Owed};
 use crate::gate::Gated;
 use crate::relay::Outcome;
@@ -293,10 +293,7 @@ impl Shard {
                 inbox[index] = self.users.ready(user).next_seq();
             }
         }
-        let (body, void): (&[u8], _) = match &request.content {
-            Content::Body(body) | Content::Change(_, body) => (body, None),
-            Content::Void(hash) => (&[], Some(*hash)),
-        };
+        let (body, void) = parts_of(&request.content);
         let record = MessageRecord {
             conv: key,
             conv_seq,
