@@ -21,6 +21,7 @@ mod gate;
 mod history;
 mod inbox;
 mod lane;
+mod lifetime;
 mod limits;
 mod loads;
 mod marks;

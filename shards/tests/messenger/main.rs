@@ -5,7 +5,10 @@
 mod changes;
 mod commands;
 mod devices;
+mod history;
 mod presence;
 mod receipts;
+mod retention;
+mod snapshot;
 mod typing;
 mod world;
