@@ -8,12 +8,13 @@ use wire::{Seq, UserId};
 /// Output that rests on the log.
 #[derive(Debug)]
 pub(crate) enum Gated {
-    /// The message at this position: answer its sender, show its entries, send its fan-out.
-    Message { at: Position, to: CoreIndex, answer: SendAnswer },
+    /// A message: answer its sender, show its entries (0 where there is none), send its fan-out
+    /// if it owes one.
+    Message { to: CoreIndex, answer: SendAnswer, inbox: [Seq; 2], owes: bool },
     /// An answer that rests on earlier messages: known, out of order, refused.
     Answer { to: CoreIndex, answer: SendAnswer },
-    /// The fan-out at this position: confirm it, show its entry.
-    Append { at: Position, from: CoreIndex },
+    /// A fan-out: confirm its place, show its entry, if it has one.
+    Append { from: CoreIndex, user: UserId, conv: ConvKey, upto: Seq, inbox_seq: Seq },
     /// Confirms a fan-out that was taken earlier.
     Confirm { from: CoreIndex, user: UserId, conv: ConvKey, upto: Seq },
     /// Marks of a user: show the entry, send a receipt.

@@ -5,9 +5,9 @@ use crate::relay::FanOut;
 use crate::shard::Shard;
 use crate::work::Work;
 use crate::{CoreIndex, InboxAppend, Relay};
-use persistence::{ConvKey, InboxKind, InboxRecord, Position, Record};
+use persistence::{ConvKey, InboxKind, InboxRecord, Record};
 use wire::planted::{Bug, active};
-use wire::{Change, UserId};
+use wire::{Change, Seq, UserId};
 
 impl Shard {
     /// A fan-out, with its user and member loaded.
@@ -70,7 +70,8 @@ impl Shard {
             self.users.ready(user).visible = inbox_seq;
             self.pump_user(user);
         }
-        self.gate.hold(end, Gated::Append { at, from });
+        let upto = append.conv_seq;
+        self.gate.hold(end, Gated::Append { from, user, conv, upto, inbox_seq });
     }
 
     /// Whether `user`, with user and member loaded, does not see what the peer sends: it blocked
@@ -85,12 +86,14 @@ impl Shard {
     }
 
     /// The fan-out's record is durable: confirm it, and show its entry.
-    pub(crate) fn append_durable(&mut self, at: Position, from: CoreIndex) {
-        let Record::Inbox(record) = self.log.read(at) else {
-            unreachable!("a fan-out stands there")
-        };
-        let (user, conv, inbox_seq) = (record.user, record.conv, record.inbox_seq);
-        let upto = record.conv_seq;
+    pub(crate) fn append_durable(
+        &mut self,
+        from: CoreIndex,
+        user: UserId,
+        conv: ConvKey,
+        upto: Seq,
+        inbox_seq: Seq,
+    ) {
         if !active(Bug::ConfirmBeforeDurable) {
             self.reply(from, Relay::Confirm { user, conv, upto });
         }

@@ -26,6 +26,7 @@ mod limits;
 mod loads;
 mod marks;
 mod member;
+pub mod memory;
 mod page;
 mod place;
 mod presence;

@@ -317,7 +317,7 @@ impl Shard {
         let conv = self.convs.ready(key);
         conv.forget_before(start);
         conv.take(&record, at, end);
-        let mut inbox_seq_of_sender = 0;
+        let (mut inbox_seq_of_sender, mut owes) = (0, false);
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 {
                 self.users.ready(user).push(inbox[index], at, end);
@@ -335,12 +335,13 @@ impl Shard {
             } else {
                 self.convs.ready(key).owed.push_back(Owed { seq: conv_seq, at, end });
                 self.owed.insert(at);
+                owes = true;
             }
         }
         let inbox_seq = if from == self.place.me { inbox_seq_of_sender } else { 0 };
         let answer = SendAnswer::to(request, Outcome::Taken { conv_seq, time_us, inbox_seq });
         self.too_early(from, &answer, inbox);
-        self.gate.hold(end, Gated::Message { at, to: from, answer });
+        self.gate.hold(end, Gated::Message { to: from, answer, inbox, owes });
         self.stats.messages += 1;
     }
 
@@ -367,26 +368,23 @@ impl Shard {
     /// The message's record is durable.
     pub(crate) fn message_durable(
         &mut self,
-        at: persistence::Position,
         to: CoreIndex,
         answer: SendAnswer,
+        inbox: [Seq; 2],
+        owes: bool,
     ) {
-        let Record::Message(record) = self.log.read(at) else {
-            unreachable!("a message stands there")
-        };
-        let (key, inbox, marks) = (record.conv, record.inbox, record.marks);
+        let key = answer.conv;
         if !active(Bug::SentBeforeDurable) {
             self.answer(to, answer);
         }
-        let owner = key.owner();
         for (index, user) in key.participants().into_iter().enumerate() {
             if inbox[index] != 0 && !active(Bug::DeliverBeforeDurable) {
                 self.users.ready(user).visible = inbox[index];
                 self.pump_user(user);
             }
-            if user != owner && !marks[index] {
-                self.queue_fan_out(key);
-            }
+        }
+        if owes {
+            self.queue_fan_out(key);
         }
     }
 

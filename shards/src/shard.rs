@@ -230,9 +230,13 @@ impl Shard {
     /// What waited for the log and waits no longer.
     fn pass(&mut self, gated: Gated) {
         match gated {
-            Gated::Message { at, to, answer } => self.message_durable(at, to, answer),
+            Gated::Message { to, answer, inbox, owes } => {
+                self.message_durable(to, answer, inbox, owes);
+            }
             Gated::Answer { to, answer } => self.answer(to, answer),
-            Gated::Append { at, from } => self.append_durable(at, from),
+            Gated::Append { from, user, conv, upto, inbox_seq } => {
+                self.append_durable(from, user, conv, upto, inbox_seq);
+            }
             Gated::Confirm { from, user, conv, upto } => {
                 self.reply(from, Relay::Confirm { user, conv, upto });
             }

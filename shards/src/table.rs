@@ -36,9 +36,17 @@ struct Slot<K, T> {
     state: State<T>,
 }
 
+/// Memory of a full table by its slots, in bytes: each with its place in the index and in `free`.
+pub(crate) const fn slot_bytes<K, T>() -> u64 {
+    (size_of::<Slot<K, T>>() + size_of::<u32>()) as u64 + crate::memory::hashed::<(K, u32)>()
+}
+
 /// A bounded table with second-chance eviction.
 pub(crate) struct Table<K, T> {
     index: Map<K, u32>,
+    /// What was looked up last, newest first: a message looks its two participants up again and
+    /// again.
+    last: [Option<(K, u32)>; 2],
     slots: Vec<Slot<K, T>>,
     free: Vec<u32>,
     hand: usize,
@@ -58,6 +66,7 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
     pub fn new(max: u32, seed: u64) -> Table<K, T> {
         Table {
             index: HashMap::with_hasher(FixedState::with_seed(seed)),
+            last: [None; 2],
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,
@@ -67,7 +76,7 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
     }
 
     pub fn presence(&mut self, key: K) -> Presence {
-        let Some(&index) = self.index.get(&key) else { return Presence::Absent };
+        let Some(index) = self.find(key) else { return Presence::Absent };
         let slot = &mut self.slots[index as usize];
         slot.touched = true;
         match slot.state {
@@ -77,9 +86,19 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
         }
     }
 
+    fn find(&mut self, key: K) -> Option<u32> {
+        let known = self.last.iter().flatten().find(|(last, _)| *last == key);
+        if let Some(&(_, index)) = known {
+            return Some(index);
+        }
+        let index = *self.index.get(&key)?;
+        self.last = [Some((key, index)), self.last[0]];
+        Some(index)
+    }
+
     /// The entity, if it is ready.
     pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        let &index = self.index.get(&key)?;
+        let index = self.find(key)?;
         match &mut self.slots[index as usize].state {
             State::Ready(entity) => Some(entity),
             _ => None,
@@ -150,6 +169,7 @@ impl<K: Copy + Eq + Hash, T: Entity> Table<K, T> {
         let slot = &mut self.slots[index as usize];
         let key = slot.key.take().expect("a used slot has a key");
         self.index.remove(&key);
+        self.last = [None; 2];
         self.free.push(index);
         let state = std::mem::replace(&mut slot.state, State::Free);
         if let State::Ready(entity) = &state {

@@ -1,4 +1,4 @@
-//! What cores do around messages, through events: presence, typing, commands, devices.
+//! What cores do around messages, through events: presence, typing, commands, devices, pages.
 
 #![allow(missing_docs, reason = "a test binary")]
 
@@ -10,5 +10,9 @@ mod presence;
 mod receipts;
 mod retention;
 mod snapshot;
+mod states;
+#[allow(dead_code, reason = "the other tests of the page use the rest")]
+#[path = "../../../wire/tests/support/tables.rs"]
+mod tables;
 mod typing;
 mod world;

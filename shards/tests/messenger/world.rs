@@ -31,6 +31,8 @@ struct Link {
     /// Contents of frames that nobody looked at.
     frames: Vec<Vec<u8>>,
     partial: Vec<u8>,
+    /// The core ended it.
+    closed: bool,
 }
 
 /// One core's driver.
@@ -51,6 +53,8 @@ struct Memory {
     store_waits: bool,
     answers: Vec<Event<'static>>,
     held: Vec<Event<'static>>,
+    /// Sends stay on their way for ever.
+    sends_wait: bool,
 }
 
 impl Driver for Memory {
@@ -82,9 +86,16 @@ impl Driver for Memory {
                 if let Some(link) = self.links.get_mut(&conn) {
                     link.receive(&buffer);
                 }
-                self.done.push_back(Event::Sent { conn, buffer });
+                if !self.sends_wait {
+                    self.done.push_back(Event::Sent { conn, buffer });
+                }
             }
-            Effect::Close { conn } => self.done.push_back(Event::Closed { conn }),
+            Effect::Close { conn } => {
+                if let Some(link) = self.links.get_mut(&conn) {
+                    link.closed = true;
+                }
+                self.done.push_back(Event::Closed { conn });
+            }
             Effect::Relay { to, relay } => {
                 self.relays.push(relay.clone());
                 self.lanes_out.push((to, relay));
@@ -102,7 +113,7 @@ impl Driver for Memory {
                 }
             }
             Effect::Receive { .. } => {}
-            Effect::Handoff { .. } => panic!("clients arrive at their home"),
+            Effect::Handoff { conn, to, adoption } => self.hand_over(conn, to, adoption),
         }
     }
 
@@ -139,6 +150,15 @@ fn empty_page(page: &persistence::Page) -> persistence::Paged {
 }
 
 impl Memory {
+    /// From this core to itself: the others of a test arrive at their home.
+    fn hand_over(&mut self, conn: ConnId, to: CoreIndex, adoption: Box<Adoption>) {
+        let moved = ConnId { generation: conn.generation + 1, ..conn };
+        let link = self.links.remove(&conn).expect("a connection");
+        self.links.insert(moved, link);
+        self.done.push_back(Event::Closed { conn });
+        self.done.push_back(Event::Adopted { conn: moved, from: to, adoption });
+    }
+
     fn write(&mut self, op: IoOp) {
         let done = match op {
             IoOp::Prepare { segment } => {
@@ -314,6 +334,63 @@ impl World {
     pub fn attach_at(&mut self, user: u64, device: u32, inbox_epoch: u64, acked: u64) -> Client {
         let hello = Hello { inbox_epoch, acked, ..hello(device) };
         self.greet(user, device, hello)
+    }
+
+    /// The bytes of a HELLO of this device, with a token and this past.
+    pub fn hello(&self, user: u64, device: u32, inbox_epoch: u64, acked: u64) -> Vec<u8> {
+        let claims = Claims { user: id(user), device: DeviceId(device) };
+        let token = shards::token::mint(&Key::new([1; 32]), claims, u64::MAX);
+        let mut bytes = Vec::new();
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            features: 0,
+            outbox: OutboxId(u64::from(device)),
+            inbox_epoch,
+            acked,
+            foreground: false,
+            token: token.as_bytes(),
+            name: "",
+            platform: "",
+        };
+        wire::encode_client(&mut bytes, &ClientFrame::Hello(hello));
+        bytes
+    }
+
+    /// A connection to the first core, which must be the only one.
+    pub fn accept(&mut self) -> Client {
+        self.connections += 1;
+        let conn = ConnId { index: self.connections, generation: 1 };
+        self.drivers[0].links.insert(conn, Link::default());
+        self.drivers[0].done.push_back(Event::Accepted { conn });
+        Client { core: 0, conn }
+    }
+
+    /// The same client, whether or not it was handed over since.
+    pub fn moved(&self, client: Client) -> Client {
+        let conns = self.drivers[client.core as usize].links.keys();
+        let conn = conns.filter(|conn| conn.index == client.conn.index).next_back();
+        Client { conn: *conn.expect("a client"), ..client }
+    }
+
+    /// Bytes from a client.
+    pub fn put(&mut self, client: Client, bytes: &[u8]) {
+        self.link(client).input.extend_from_slice(bytes);
+    }
+
+    /// The contents of the frames that a client received and nobody looked at.
+    pub fn contents(&mut self, client: Client) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.link(client).frames)
+    }
+
+    /// Whether the server ended the connection.
+    pub fn closed(&mut self, client: Client) -> bool {
+        self.link(client).closed
+    }
+
+    /// Whether what is sent from now on stays on its way for ever.
+    pub fn hold_sends(&mut self, hold: bool) {
+        self.drivers.iter_mut().for_each(|driver| driver.sends_wait = hold);
     }
 
     /// A frame from a client.
