@@ -278,8 +278,7 @@ impl Shard {
         let time_us = self.record_time_us();
         let conv_seq = self.convs.ready(key).recent.head() + 1;
         let (mut inbox, mut marks, mut hidden) = ([0; 2], [false; 2], [false; 2]);
-        let change = change_of(&request.content);
-        let owner = key.owner();
+        let (owner, change) = (key.owner(), change_of(&request.content));
         for (index, user) in key.participants().into_iter().enumerate() {
             // The guest's entry is part of this record if it lives here and has taken all before.
             marks[index] = user != owner
