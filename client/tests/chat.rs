@@ -96,10 +96,10 @@ fn receipts_presence_and_typing_are_shown() {
     let dir = dir("receipts");
     let server = Server::start(&dir);
     let mut one = Chat::start(&server, &dir, 1, 2);
-    one.say("anybody there?");
-    one.sees("✓ anybody there?");
     // Its user looks at another conversation: delivered, not read.
     let mut two = Chat::start(&server, &dir, 2, 3);
+    one.sees("2 · online");
+    one.say("anybody there?");
     two.sees("1 (1)");
     one.sees_in("✓✓ anybody there?", Color::Default);
     one.sees("2 · online");
