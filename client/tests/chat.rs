@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vt100::Color;
 
-use terminal::{Chat, Server, dir};
+use terminal::{Chat, Plain, Server, dir, without_time};
 
 #[test]
 fn who_comes_back_has_everything_in_order_once() {
@@ -190,5 +190,33 @@ fn edits_deletions_and_blocks_take_effect() {
     two.sees("user 1 Anna");
     one.say("/edit #2 no");
     one.sees("there is no message of your own at 2");
+    std::fs::remove_dir_all(dir).expect("own directory");
+}
+
+#[test]
+fn plain_lines_say_once_and_whole_why_it_is_offline() {
+    let dir = dir("plain");
+    let mut server = Server::start(&dir);
+    let (token, journal) = (server.token(1), dir.join("chat"));
+    let mut chat = Plain::start(&server, &token, &journal, 2);
+    chat.sees("! online");
+    server.kill();
+    chat.sees("! offline (the server closed)");
+    chat.say("10:15: still here?");
+    chat.sees("○ 2: 10:15: still here?");
+    // Time for some tries that fail.
+    std::thread::sleep(Duration::from_secs(3));
+    server.restart();
+    chat.sees("✓ 2: 10:15: still here?");
+    let lines = chat.lines();
+    let links: Vec<_> = lines.iter().filter(|line| line.starts_with('!')).collect();
+    assert_eq!(links, ["! online", "! offline (the server closed)", "! online"]);
+    drop(chat);
+    server.kill();
+    let chat = Plain::start(&server, &token, &journal, 2);
+    chat.sees(&format!("! offline ({}: Connection refused (os error 111))", server.address));
+    let first = chat.lines().remove(0);
+    let past = first.strip_prefix("    2: ").expect("the past is indented");
+    assert_eq!(without_time(past), "✓ 10:15: still here?");
     std::fs::remove_dir_all(dir).expect("own directory");
 }

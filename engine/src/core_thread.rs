@@ -26,6 +26,10 @@ pub struct Shared {
     pub phase: AtomicU64,
     /// The core shall stop.
     pub stop: Arc<AtomicBool>,
+    /// The core has nothing left to do of its own; it goes on for the others.
+    pub stopped: AtomicBool,
+    /// No core has: the core may end.
+    pub end: AtomicBool,
     /// The core shall copy its counters.
     pub stats_wanted: AtomicBool,
     /// The last copy.
@@ -82,8 +86,9 @@ fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     // The starting thread may have given up already, because another core failed.
     let _ = ready.send(Ok(()));
     shared.phase.fetch_add(1, Relaxed);
-    while !core.stopped() {
+    while !core.stopped() || !shared.end.load(Relaxed) {
         turn(&mut core, &mut driver);
+        shared.stopped.store(core.stopped(), Relaxed);
         if shared.stats_wanted.swap(false, Relaxed) {
             shared.copy(CoreStats::new(core.stats(), driver.driver.stats()));
         }

@@ -148,6 +148,12 @@ fn stop(mut server: Server, config: &Config, options: &Options) -> Result<(), Se
         if begun.elapsed().as_secs() >= config.watchdog_s.into() {
             return Err(ended(&format!("not every core stopped in {} s", config.watchdog_s)));
         }
+        // One that is done still takes what the others owe it.
+        let done =
+            |core: &RunningCore| core.shared.stopped.load(Relaxed) || core.thread.is_finished();
+        if server.cores.iter().all(done) {
+            server.cores.iter().for_each(|core| core.shared.end.store(true, Relaxed));
+        }
         thread::sleep(STOP_PERIOD);
     }
     remove_older(&mut server);

@@ -154,7 +154,9 @@ impl Shard {
     /// A stop leaves nothing for the next start to flush or to send, or has waited long enough.
     pub(crate) fn flushed_to_stop(&self) -> bool {
         let nothing_owed = self.owed.is_empty() && self.recovered.all_owed_known();
-        let flushed = self.flush.flushed >= self.log.end();
+        let flushed = self.flush.in_flight.is_none()
+            && self.flush.batch_records == 0
+            && self.log.next(self.flush.next).is_none();
         (nothing_owed && flushed) || self.now.mono_us >= self.flush.stop_us
     }
 

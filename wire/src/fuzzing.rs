@@ -1,16 +1,28 @@
 //! Properties of the codec that hold for any bytes: what the fuzz targets call, and what the
 //! tests replay their corpus with. Each panics where its property does not hold.
 
-use crate::{Deframer, FrameError, encode_client, encode_server};
+use crate::{ClientFrame, Command, Deframer, FrameError, encode_client, encode_server};
 
 /// A client's content that decodes is encoded to a frame that decodes to the same.
 pub fn decode_client(content: &[u8]) {
     if let Ok(frame) = crate::decode_client(content) {
+        if let ClientFrame::Command(numbered) = &frame {
+            command(numbered.command);
+        }
         let mut bytes = Vec::new();
         encode_client(&mut bytes, &frame);
         let again = only_content(&bytes);
         assert_eq!(crate::decode_client(&again), Ok(frame));
         assert!(again.len() <= content.len(), "the encoder has the shortest spelling");
+    }
+}
+
+/// A command has one spelling.
+fn command(bytes: &[u8]) {
+    if let Ok(command) = Command::decode(bytes) {
+        let mut again = Vec::new();
+        command.encode(&mut again);
+        assert_eq!(again, bytes);
     }
 }
 

@@ -1,11 +1,13 @@
 //! A server and chat programs as children, the latter in pseudo-terminals.
 
+#![allow(dead_code, reason = "every test uses a part of it")]
+
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -264,6 +266,74 @@ impl Chat {
 }
 
 impl Drop for Chat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line of the history without its time, which must be there; others as they are.
+pub fn without_time(line: &str) -> &str {
+    let Some(mark) = line.find(['✓', '<']).filter(|_| !line.starts_with('○')) else {
+        return line;
+    };
+    let (time, rest) = line.split_at(mark);
+    let clock = time.trim_end().rsplit(' ').next().unwrap_or_default();
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = clock.split_once(':');
+    assert!(parts.is_some_and(|(h, m)| digits(h) && digits(m)), "no time in front of {line:?}");
+    rest
+}
+
+/// A chat program for scripts.
+pub struct Plain {
+    child: Child,
+    input: ChildStdin,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Plain {
+    pub fn start(server: &Server, token: &str, journal: &Path, to: u64) -> Plain {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmail-chat"))
+            .args(["--plain", "--server", &server.address, "--token", token])
+            .args(["--to", &to.to_string(), "--journal"])
+            .arg(journal)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = lines.clone();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                said.lock().expect("no panic").push(line);
+            }
+        });
+        Plain { child, input, lines }
+    }
+
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the program listens");
+    }
+
+    /// What it has said so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("no panic").clone()
+    }
+
+    /// Waits for this very line.
+    pub fn sees(&self, line: &str) {
+        let started = Instant::now();
+        while !self.lines().iter().any(|said| said == line) {
+            assert!(started.elapsed() < PATIENCE, "no {line:?} in {:#?}", self.lines());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Plain {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -138,7 +138,7 @@ impl History {
         };
         let has_entry = |side: usize| side == sender || (void.is_none() && !hidden);
         let mut apart = None;
-        for side in 0..2 {
+        for (side, user) in users.into_iter().enumerate() {
             let inbox_seq = if has_entry(side) { self.next_inbox(side) } else { 0 };
             if side == owner || together {
                 record.inbox[side] = inbox_seq;
@@ -157,7 +157,6 @@ impl History {
                 (false, None, Some(change)) => InboxKind::PeerChange { change, body },
                 (false, None, None) => InboxKind::Peer { body },
             };
-            let user = users[side];
             apart = Some(InboxRecord { user, inbox_seq, conv, conv_seq, time_us, kind });
         }
         self.records.push(Record::Message(record));
