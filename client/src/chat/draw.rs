@@ -158,7 +158,8 @@ impl Screen {
                 continue;
             };
             let number = if self.numbers { format!("#{seq} ") } else { String::new() };
-            let lead = format!("{} {number}{mark} ", self.talk.zone.clock(message.time_ms));
+            let stamp = self.talk.zone.stamp(message.time_ms, unix_ms());
+            let lead = format!("{stamp} {number}{mark} ");
             let read = chat.as_ref().is_some_and(|chat| chat.tick(seq) == Tick::Read);
             let style = match mark {
                 DELIVERED if read => Style::new().cyan(),

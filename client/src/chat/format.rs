@@ -1,53 +1,44 @@
 //! How messages, times and people are written.
 
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use client::{Chat, Client, Contact, Conv, Kind, Message, PresenceState, Seq, Tick, UserId};
+use time::{OffsetDateTime, UtcOffset};
 
 pub const QUEUED: &str = "○";
 pub const SENT: &str = "✓";
 pub const DELIVERED: &str = "✓✓";
 pub const GIVEN_UP: &str = "⊘";
 
-/// Seconds to add to UTC for the clock on the wall.
+/// What the clock on the wall adds to UTC.
 #[derive(Clone, Copy)]
-pub struct Zone(i64);
+pub struct Zone(UtcOffset);
 
 impl Zone {
     /// The user's zone at this moment; UTC if the system does not say.
     pub fn local() -> Zone {
-        let date = Command::new("date").arg("+%z").output();
-        let said = date.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-        Zone(said.and_then(|said| offset_s(said.trim())).unwrap_or(0))
+        Zone(UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC))
+    }
+
+    /// A server whose time is no time shows as the epoch.
+    fn at(self, time_ms: u64) -> OffsetDateTime {
+        let seconds = i64::try_from(time_ms / 1_000).unwrap_or(i64::MAX);
+        let time = OffsetDateTime::from_unix_timestamp(seconds);
+        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        time.checked_to_offset(self.0).unwrap_or(time)
     }
 
     /// HH:MM.
     pub fn clock(self, time_ms: u64) -> String {
-        let minutes = (time_ms as i64 / 1000 + self.0).rem_euclid(86_400) / 60;
-        format!("{:02}:{:02}", minutes / 60, minutes % 60)
+        let time = self.at(time_ms);
+        format!("{:02}:{:02}", time.hour(), time.minute())
     }
 
-    /// When somebody was there last.
-    fn ago(self, time_ms: u64, now_ms: u64) -> String {
-        let day = |time_ms: u64| (time_ms as i64 / 1000 + self.0).div_euclid(86_400);
-        match day(now_ms) - day(time_ms) {
-            ..=0 => format!("at {}", self.clock(time_ms)),
-            1 => format!("yesterday at {}", self.clock(time_ms)),
-            days => format!("{days} days ago"),
-        }
+    /// HH:MM; with the day if that is not today.
+    pub fn stamp(self, time_ms: u64, now_ms: u64) -> String {
+        let (day, clock) = (self.at(time_ms).date(), self.clock(time_ms));
+        if day == self.at(now_ms).date() { clock } else { format!("{day} {clock}") }
     }
-}
-
-/// `+0130` in seconds.
-fn offset_s(said: &str) -> Option<i64> {
-    let (sign, digits) = match said.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
-    };
-    let (hours, minutes) = digits.split_at_checked(2)?;
-    Some(sign * (hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60))
 }
 
 pub fn unix_ms() -> u64 {
@@ -94,7 +85,7 @@ pub fn presence(client: &Client, peer: u64, zone: Zone) -> String {
     match presence.state {
         PresenceState::Online => "online".to_owned(),
         PresenceState::Offline if presence.last_seen_ms > 0 => {
-            format!("last seen {}", zone.ago(presence.last_seen_ms, unix_ms()))
+            format!("last seen at {}", zone.stamp(presence.last_seen_ms, unix_ms()))
         }
         PresenceState::Offline => "offline".to_owned(),
         PresenceState::Unknown => String::new(),
@@ -118,16 +109,13 @@ mod tests {
 
     #[test]
     fn times_are_those_of_the_zone() {
-        assert_eq!(offset_s("+0130"), Some(5400));
-        assert_eq!(offset_s("-0800"), Some(-28_800));
-        assert_eq!(offset_s("UTC"), None);
-        let zone = Zone(5400);
-        assert_eq!(zone.clock(0), "01:30");
-        assert_eq!(zone.clock(86_400_000 - 1), "01:29");
-        assert_eq!(Zone(-60).clock(0), "23:59");
-        let hour_ms = 3_600_000;
-        assert_eq!(zone.ago(0, hour_ms), "at 01:30");
-        assert_eq!(zone.ago(0, 23 * hour_ms), "yesterday at 01:30");
-        assert_eq!(zone.ago(0, 100 * hour_ms), "4 days ago");
+        let zone = |minutes| Zone(UtcOffset::from_whole_seconds(minutes * 60).unwrap());
+        let (day_ms, hour_ms) = (86_400_000, 3_600_000);
+        assert_eq!(zone(90).clock(0), "01:30");
+        assert_eq!(zone(90).clock(day_ms - 1), "01:29");
+        assert_eq!(zone(-1).clock(0), "23:59");
+        assert_eq!(zone(90).stamp(0, hour_ms), "01:30");
+        assert_eq!(zone(90).stamp(0, day_ms), "1970-01-01 01:30");
+        assert_eq!(zone(0).stamp(u64::MAX, 0), "00:00", "no time is no panic");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use client::blocking::Incoming;
 use client::{ClientEvent, Conv, Kind, Seq};
 
-use crate::format::{GIVEN_UP, QUEUED, SENT, printable, shown};
+use crate::format::{GIVEN_UP, QUEUED, SENT, printable, shown, unix_ms};
 use crate::line::Line;
 use crate::talk::{Reply, Talk};
 
@@ -124,8 +124,10 @@ fn show_history(talk: &Talk<Input>) -> Result<(), String> {
     for conv in client.conversations() {
         let Some(chat) = client.chat(conv) else { continue };
         let newest = client.history(conv).rev();
-        let lines = newest.filter_map(|(seq, message)| shown(&chat, seq, message));
-        let lines = lines.map(|(mark, text)| format!("{mark} {text}"));
+        let lines = newest.filter_map(|(seq, message)| {
+            let (mark, text) = shown(&chat, seq, message)?;
+            Some(format!("{} {mark} {text}", talk.zone.stamp(message.time_ms, unix_ms())))
+        });
         let mut lines: Vec<_> = lines.take(HISTORY).collect();
         lines.reverse();
         lines

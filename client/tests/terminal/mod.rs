@@ -79,6 +79,12 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("own child");
         self.child.wait().expect("own child");
+        // The kernel gives up its ring, and with it the listener, a little later.
+        let started = Instant::now();
+        while TcpStream::connect(&self.address).is_ok() {
+            assert!(started.elapsed() < PATIENCE, "the dead server still listens");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn restart(&mut self) {
