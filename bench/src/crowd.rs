@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::ledger::{Ledger, Stream};
 use crate::random::Random;
 use client::{ClientEvent, Config, Conv, Kind};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub struct Crowd {
     pub ledger: Ledger,
     /// Errors that a client told of: the server broke the protocol.
     pub faults: Vec<String>,
+    /// Sends that the server did not take then, by the code's name.
+    pub refusals: BTreeMap<&'static str, u64>,
     random: Random,
     buffer: Vec<u8>,
     config: Config,
@@ -65,6 +67,7 @@ impl Crowd {
             first_user,
             ledger: Ledger::default(),
             faults: Vec::new(),
+            refusals: BTreeMap::new(),
             random: Random::new(seed),
             buffer: Vec::new(),
             config,
@@ -82,7 +85,9 @@ impl Crowd {
     }
 
     fn join(&mut self, user: u32, reader: u8, token: Vec<u8>) {
-        let config = Config { token, ..self.config.clone() };
+        // A reader reads from the first entry on, and nothing restores a server here.
+        let inbox_epoch = u64::from(reader > 0);
+        let config = Config { token, inbox_epoch, ..self.config.clone() };
         let device = Device::new(config, self.random.number());
         let (unsettled, streams) = (HashMap::new(), HashMap::new());
         let member = Member { user, reader, device, unsettled, streams, caught_up: false };
@@ -204,10 +209,11 @@ impl Crowd {
                 self.faults.push(format!("a send lost its number {from:?}"));
             }
             ClientEvent::GivenUp { .. } => self.faults.push("a send was given up".to_owned()),
-            ClientEvent::Queued { .. }
-            | ClientEvent::Refused { .. }
-            | ClientEvent::Message { .. }
-            | ClientEvent::Attached { .. } => {}
+            ClientEvent::Refused { code, .. } => {
+                *self.refusals.entry(code.name()).or_default() += 1;
+            }
+            // What else a device may learn says nothing of messages lost, doubled or swapped.
+            _ => {}
         }
     }
 

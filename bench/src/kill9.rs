@@ -162,7 +162,10 @@ impl<'a> Run<'a> {
         let habits = self.habits();
         self.crowd.run(self.launch.address, habits, Duration::from_millis(length), |_| false);
         match server.has_ended() {
-            Some(words) => Err(KillError::Ended(self.kills, format!("the server ended: {words}"))),
+            Some((status, words)) => {
+                let words = format!("the server ended: {status}, {}", words.trim_end());
+                Err(KillError::Ended(self.kills, words))
+            }
             None => Ok(server),
         }
     }

@@ -9,7 +9,7 @@ mod body;
 mod catch_up;
 mod churn;
 pub mod cli;
-mod crowd;
+pub mod crowd;
 mod device;
 mod floor;
 mod floor_wire;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -105,8 +105,13 @@ impl Launch {
         self.data_dir.with_extension("stats.json")
     }
 
-    /// Starts it; it is not ready yet.
-    pub fn start(&self) -> Result<Running, ServerError> {
+    /// Where its standard error goes.
+    pub fn errors_file(&self) -> PathBuf {
+        self.data_dir.with_extension("err")
+    }
+
+    /// The command that starts it.
+    pub fn command(&self) -> Result<Command, ServerError> {
         let mut command = Command::new(binary()?);
         command.args(["run", "--json", "--data-dir"]).arg(&self.data_dir);
         command.args(["--listen", &self.address.to_string()]);
@@ -115,7 +120,12 @@ impl Launch {
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        Running::spawn(command, self.processor, &self.data_dir.with_extension("err"))
+        Ok(command)
+    }
+
+    /// Starts it; it is not ready yet.
+    pub fn start(&self) -> Result<Running, ServerError> {
+        Running::spawn(self.command()?, self.processor, &self.errors_file())
     }
 
     /// Starts it and waits until it is ready.
@@ -250,10 +260,10 @@ impl Running {
         }
     }
 
-    /// The error, if it ended by itself.
-    pub fn has_ended(&mut self) -> Option<String> {
+    /// How it ended and what it said on standard error, if it ended by itself.
+    pub fn has_ended(&mut self) -> Option<(ExitStatus, String)> {
         let status = self.child.try_wait().ok().flatten()?;
-        Some(format!("{status}, {}", self.last_words()))
+        Some((status, fs::read_to_string(&self.errors).unwrap_or_default()))
     }
 
     fn last_words(&self) -> String {

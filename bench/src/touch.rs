@@ -10,23 +10,30 @@ use crate::{process, progress};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Users that are there together.
-const GROUP: u32 = 200;
+const GROUP: u32 = 100;
+/// Groups that are there together.
+const LANES: u32 = 2;
 /// To whom of its group each user writes: so many places further.
 const PEERS: [u32; 2] = [1, 7];
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Entities of each kind that the server may hold.
 const ENTITIES: u32 = 1_000;
-/// Memory that may come after the first tenth of the users: the store's buffers fill and drain.
+/// The server's memory is looked at so often.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// How much more memory the middle of a pass's second half may take than that of its first. The
+/// store's buffers fill and drain; 50,000 users that stayed would take more.
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
 const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 
 /// Options of `touch`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TouchArgs {
-    /// Users, in groups of 200
+    /// Users, in groups of 100
     #[arg(long, default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(2_000..=2_000_000))]
     users: u32,
@@ -48,105 +55,197 @@ pub fn touch(args: TouchArgs) -> Result<ExitCode, String> {
 
 fn measure(args: &TouchArgs, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new(args.dir.as_deref())?;
-    let mut launch = Launch::new(scratch.path(), 1);
-    launch.set("limits.users_max", ENTITIES);
-    launch.set("limits.conversations_max", ENTITIES);
-    launch.set("limits.members_max", 2 * ENTITIES);
-    launch.set("limits.connections_max", 2 * GROUP + 112);
-    launch.set("limits.handshakes_max", GROUP + 56);
+    let launch = launch(&scratch);
     let server = launch.start_ready()?;
-    let groups = args.users.div_ceil(GROUP);
-    let mut crowds = Vec::new();
-    let mut rss = Vec::new();
-    for group in 0..groups {
-        crowds.push(write(&launch, group)?);
-        sample(&server, &mut rss, "written", group, groups)?;
+    let mut groups: Vec<Group> = (0..args.users.div_ceil(GROUP)).map(Group::new).collect();
+    report.set("users", groups.len() as u32 * GROUP);
+    report.set("entities_max", ENTITIES);
+    for (what, work) in [("written", write as Work), ("read", read)] {
+        let pass = Pass::run(&launch, &server, &mut groups, what, work)?;
+        pass.report(what, report);
     }
-    for (group, crowd) in (0..).zip(&mut crowds) {
-        read(&launch, group, crowd)?;
-        sample(&server, &mut rss, "read", group, groups)?;
+    judge_ledger(&server, report)?;
+    judge_conversations(&groups, report);
+    server.stop()?;
+    Ok(())
+}
+
+/// A server with little room, so that its ledger is near to what it uses. Entities may leave once
+/// they are in the store and the cursors are logged: both happen soon.
+fn launch(scratch: &Scratch) -> Launch {
+    let mut launch = Launch::new(scratch.path(), 1);
+    let connections = 2 * LANES * GROUP;
+    for (key, value) in [
+        ("limits.users_max", ENTITIES),
+        ("limits.conversations_max", ENTITIES),
+        ("limits.members_max", 2 * ENTITIES),
+        ("limits.connections_max", connections + 112),
+        ("limits.handshakes_max", connections),
+        ("limits.body_bytes_max", 1_024),
+        ("limits.waiting_max", 1_024),
+        ("limits.tail_bytes_max", 32 << 20),
+        ("limits.reserve_bytes", 4 << 20),
+        ("limits.tail_records_max", 100_000),
+        ("limits.segment_bytes", 4 << 20),
+        ("limits.batch_bytes", 1 << 20),
+        ("limits.flush_ms", 50),
+        ("limits.cursor_ms", 50),
+        ("limits.retry_after_ms", 50),
+        ("store.cache_bytes", 8 << 20),
+    ] {
+        launch.set(key, value);
     }
-    let first = rss[groups as usize / 10];
-    let most = rss[groups as usize / 10..].iter().copied().max().unwrap_or(first);
+    launch
+}
+
+fn judge_ledger(server: &Running, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let peak = process::rss_peak_bytes(server.pid())?;
     let ledger = server.ready.as_ref().and_then(|ready| ready["ledger_bytes"].as_u64());
-    report.set("users", groups * GROUP);
-    report.set("entities_max", ENTITIES);
-    report.set("rss_bytes_after_a_tenth", first);
-    report.set("rss_bytes_most_later", most);
+    let ledger = ledger.ok_or("the server does not tell its ledger")?;
     report.set("rss_peak_bytes", peak);
     report.set("ledger_bytes", ledger);
-    if most > first + GROWTH_BYTES_MAX {
-        report.fail(format!("memory grew from {first} to {most} bytes"));
+    if peak > ledger + BESIDE_LEDGER_BYTES {
+        report.fail(format!("{peak} bytes were resident, above the ledger {ledger} + 64 MiB"));
     }
-    if ledger.is_some_and(|ledger| peak > ledger + BESIDE_LEDGER_BYTES) {
-        report.fail(format!("{peak} bytes were resident, above the ledger {ledger:?} + 64 MiB"));
-    }
-    let verdicts: Vec<_> = crowds.iter().map(|crowd| crowd.ledger.check()).collect();
+    Ok(())
+}
+
+fn judge_conversations(groups: &[Group], report: &mut Report) {
+    let crowds = || groups.iter().filter_map(|group| group.crowd.as_ref());
+    let verdicts: Vec<_> = crowds().map(|crowd| crowd.ledger.check()).collect();
     report.set("acked", verdicts.iter().map(|verdict| verdict.acked).sum::<u64>());
     report.set("lost", verdicts.iter().map(|verdict| verdict.lost).sum::<u64>());
     report.set("duplicated", verdicts.iter().map(|verdict| verdict.duplicated).sum::<u64>());
     report.set("reordered", verdicts.iter().map(|verdict| verdict.reordered).sum::<u64>());
     report.set("foreign", verdicts.iter().map(|verdict| verdict.foreign).sum::<u64>());
-    let faults: Vec<&String> = crowds.iter().flat_map(|crowd| &crowd.faults).collect();
+    let faults: Vec<&String> = crowds().flat_map(|crowd| &crowd.faults).collect();
     if !verdicts.iter().all(|verdict| verdict.is_clean()) || !faults.is_empty() {
         report.fail(format!("conversations are not as written; faults: {faults:?}"));
     }
-    server.stop()?;
-    Ok(())
 }
 
+/// Users that are there together.
+struct Group {
+    number: u32,
+    /// Once they have written.
+    crowd: Option<Crowd>,
+}
+
+impl Group {
+    fn new(number: u32) -> Group {
+        Group { number, crowd: None }
+    }
+
+    fn first_user(&self) -> u64 {
+        1 + u64::from(self.number) * u64::from(GROUP)
+    }
+}
+
+/// What a pass does with a group; an error ends the run.
+type Work = fn(&Launch, &mut Group) -> Result<(), String>;
+
 /// A group's users come, write to each other, and leave.
-fn write(launch: &Launch, group: u32) -> Result<Crowd, Box<dyn Error>> {
-    let first_user = first_user(group);
-    let tokens = launch.tokens(first_user, 1, GROUP as usize)?;
-    let mut crowd = Crowd::new(tokens, first_user, Random::seed());
+fn write(launch: &Launch, group: &mut Group) -> Result<(), String> {
+    let tokens = tokens(launch, group, 1)?;
+    let mut crowd = Crowd::new(tokens, group.first_user(), Random::seed());
     for user in 0..GROUP {
         for peer in PEERS {
             crowd.compose_to(user, (user + peer) % GROUP, CHAT_BYTES);
         }
     }
-    let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
-    if !crowd.run(launch.address, None, PATIENCE, settled) {
-        return Err(format!("group {group} did not settle: {:?}", crowd.faults).into());
-    }
-    crowd.leave();
-    Ok(crowd)
+    settle(launch, group.number, &mut crowd)?;
+    group.crowd = Some(crowd);
+    Ok(())
 }
 
 /// The users come again with new devices, and read everything.
-fn read(launch: &Launch, group: u32, crowd: &mut Crowd) -> Result<(), Box<dyn Error>> {
-    let tokens = launch.tokens(first_user(group), 2, GROUP as usize)?;
+fn read(launch: &Launch, group: &mut Group) -> Result<(), String> {
+    let tokens = tokens(launch, group, 2)?;
+    let crowd = group.crowd.as_mut().expect("it has written");
     for (user, token) in (0..).zip(tokens) {
         crowd.add_reader(user, token);
     }
-    let complete = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
-    if !crowd.run(launch.address, None, PATIENCE, complete) {
-        let verdict = crowd.ledger.check();
-        return Err(format!("group {group} did not read everything: {verdict:?}").into());
+    settle(launch, group.number, crowd)
+}
+
+fn tokens(launch: &Launch, group: &Group, device: u32) -> Result<Vec<Vec<u8>>, String> {
+    let tokens = launch.tokens(group.first_user(), device, GROUP as usize);
+    tokens.map_err(|error| error.to_string())
+}
+
+/// Until every send is acked and everything is read by everybody; then they leave.
+fn settle(launch: &Launch, number: u32, crowd: &mut Crowd) -> Result<(), String> {
+    let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
+    if !crowd.run(launch.address, None, PATIENCE, settled) {
+        let (verdict, faults) = (crowd.ledger.check(), &crowd.faults);
+        return Err(format!("group {number} did not settle: {verdict:?} {faults:?}"));
     }
     crowd.leave();
     Ok(())
 }
 
-fn first_user(group: u32) -> u64 {
-    1 + u64::from(group) * u64::from(GROUP)
+/// All groups did the same.
+struct Pass {
+    took: Duration,
+    /// The server's resident bytes, in the order of time.
+    rss: Vec<u64>,
 }
 
-fn sample(
-    server: &Running,
-    rss: &mut Vec<u64>,
-    what: &str,
-    group: u32,
-    groups: u32,
-) -> Result<(), Box<dyn Error>> {
-    rss.push(process::rss_bytes(server.pid())?);
-    if (group + 1).is_multiple_of((groups / 10).max(1)) {
-        progress(&format!(
-            "{} users {what}, {} MiB",
-            (group + 1) * GROUP,
-            rss[rss.len() - 1] >> 20
-        ));
+impl Pass {
+    /// Some groups side by side, while the server's memory is looked at.
+    fn run(
+        launch: &Launch,
+        server: &Running,
+        groups: &mut [Group],
+        what: &str,
+        work: Work,
+    ) -> Result<Pass, Box<dyn Error>> {
+        let (begun, count) = (Instant::now(), groups.len() as u32);
+        let (done, mut told) = (AtomicU32::new(0), 0);
+        let mut rss = vec![process::rss_bytes(server.pid())?];
+        let lane = |groups: &mut [Group]| {
+            groups.iter_mut().try_for_each(|group| {
+                work(launch, group)?;
+                done.fetch_add(1, Relaxed);
+                Ok::<(), String>(())
+            })
+        };
+        thread::scope(|scope| {
+            let lanes = groups.chunks_mut(count.div_ceil(LANES) as usize);
+            let lanes: Vec<_> = lanes.map(|groups| scope.spawn(|| lane(groups))).collect();
+            while !lanes.iter().all(thread::ScopedJoinHandle::is_finished) {
+                thread::sleep(SAMPLE_EVERY);
+                rss.push(process::rss_bytes(server.pid())?);
+                let tenth = 10 * done.load(Relaxed) / count;
+                if tenth > told {
+                    told = tenth;
+                    let (users, mib) = (count * GROUP / 10 * tenth, rss[rss.len() - 1] >> 20);
+                    progress(&format!("{users} users {what}, {mib} MiB"));
+                }
+            }
+            let mut lanes = lanes.into_iter();
+            lanes.try_for_each(|lane| Ok(lane.join().expect("a lane does not panic")?))
+        })
+        .map_err(|error: Box<dyn Error>| error)?;
+        Ok(Pass { took: begun.elapsed(), rss })
     }
-    Ok(())
+
+    fn report(&self, what: &str, report: &mut Report) {
+        let (first, second) = self.rss.split_at(self.rss.len() / 2);
+        let (first, second) = (median(first), median(second));
+        report.set(format!("{what}_ms"), self.took.as_millis() as u64);
+        report.set(format!("{what}_rss_bytes_min"), self.rss.iter().min().copied());
+        report.set(format!("{what}_rss_bytes_max"), self.rss.iter().max().copied());
+        report.set(format!("{what}_rss_bytes_median_first_half"), first);
+        report.set(format!("{what}_rss_bytes_median_second_half"), second);
+        if second > first + GROWTH_BYTES_MAX {
+            report.fail(format!("memory grew from {first} to {second} bytes"));
+        }
+    }
+}
+
+fn median(values: &[u64]) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn the_running_servers_log_bypasses_caches() {
     support::build_server();
-    let dir = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let scratch = Scratch::new(Some(&dir)).unwrap();
+    let scratch = Scratch::new(Some(&support::dir())).unwrap();
     let launch = Launch::new(scratch.path(), 2);
     let server = launch.start_ready().unwrap();
     // A core may be ready before the first segment of its log is written with zeros.

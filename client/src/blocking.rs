@@ -86,7 +86,7 @@ impl<T: Send + 'static> Connection<T> {
         self.device.client.event()
     }
 
-    /// Why the last attempt to connect failed; empty again once connected.
+    /// Why the last connection ended, or the last attempt failed; empty once connected.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
@@ -145,8 +145,10 @@ impl<T: Send + 'static> Connection<T> {
         let bytes = self.device.client.output();
         let written = self.socket.as_mut().map_or(Ok(()), |socket| socket.write_all(&bytes));
         match written {
-            Err(error) => self.disconnect(Some(error.to_string())),
-            Ok(()) if self.client().is_closing() => self.disconnect(None),
+            Err(error) => self.disconnect(error.to_string()),
+            Ok(()) if self.client().is_closing() => {
+                self.disconnect("the session ended".to_owned());
+            }
             Ok(()) => {}
         }
         // What closing told is committed too.
@@ -172,11 +174,11 @@ impl<T: Send + 'static> Connection<T> {
                 self.device.client.connected(now_ms);
             }
             SocketInputKind::Bytes(bytes) => self.device.client.received(&bytes, now_ms),
-            SocketInputKind::Gone(why) => self.disconnect(Some(why)),
+            SocketInputKind::Gone(why) => self.disconnect(why),
         }
     }
 
-    fn disconnect(&mut self, why: Option<String>) {
+    fn disconnect(&mut self, why: String) {
         let now_ms = self.now_ms();
         if let Some(socket) = self.socket.take() {
             // Ends the reading thread.
@@ -185,7 +187,7 @@ impl<T: Send + 'static> Connection<T> {
         // Late words of that thread count no more.
         self.attempt += 1;
         self.connecting = false;
-        self.trouble = why.or(self.trouble.take());
+        self.trouble = Some(why);
         self.device.client.disconnected(now_ms);
     }
 

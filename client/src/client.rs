@@ -46,8 +46,12 @@ pub struct Client {
 impl Client {
     /// A client without a past. `random` must be random: outbox names and jitter follow from it.
     pub fn new(config: Config, random: u64) -> Client {
+        let epoch = config.inbox_epoch;
         let mut client = Client::with(config, State::new(), Journal::new(), random);
         client.rotate_outbox();
+        if epoch != 0 {
+            client.record(&Entry::Inbox { epoch, position: 0 });
+        }
         client
     }
 

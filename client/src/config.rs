@@ -9,6 +9,9 @@ pub struct Config {
     pub device_name: String,
     /// What it runs on; at most `wire::PLATFORM_BYTES_MAX` bytes.
     pub platform: String,
+    /// A device without a past begins with the first entry of the inbox of this epoch, not with a
+    /// snapshot; 0: with a snapshot. What the server has trimmed makes it a snapshot all the same.
+    pub inbox_epoch: u64,
     /// Attach in the foreground: a person looks at it.
     pub foreground: bool,
     /// Keep the messages themselves in memory and journal; without it only which ones were seen.
@@ -38,6 +41,7 @@ impl Config {
             token,
             device_name: String::new(),
             platform: String::new(),
+            inbox_epoch: 0,
             foreground: true,
             keep_history: true,
             in_flight_max: 64,

@@ -155,3 +155,80 @@ impl Client {
         ended.into_iter().for_each(|conv| self.typing_ended(conv));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use wire::PresenceState;
+
+    fn user(number: u64) -> UserId {
+        UserId::new(number).unwrap()
+    }
+
+    fn client() -> Client {
+        let mut client = Client::new(Config::new(b"token".to_vec()), 1);
+        client.connection.stage = crate::connection::Stage::Attached;
+        client
+    }
+
+    fn told(client: &mut Client) -> Vec<ClientEvent> {
+        client.journal();
+        client.committed();
+        std::iter::from_fn(|| client.event()).collect()
+    }
+
+    #[test]
+    fn an_older_presence_never_wins() {
+        let mut client = client();
+        client.watch([user(2)]);
+        let online = PresenceState::Online;
+        let newer = UserPresence { user: user(2), state: online, version: 7, last_seen_ms: 0 };
+        let offline = PresenceState::Offline;
+        let older = UserPresence { state: offline, version: 6, last_seen_ms: 5, ..newer };
+        let foreign = UserPresence { user: user(3), ..newer };
+        client.presence_came([newer, older, foreign].into_iter());
+        assert_eq!(client.presence(user(2)), Some(newer));
+        assert_eq!(client.presence(user(3)), None);
+        assert_eq!(told(&mut client), [ClientEvent::Presence { user: user(2) }]);
+        client.watch([user(3)]);
+        assert_eq!(client.presence(user(2)), None);
+    }
+
+    #[test]
+    fn typing_ends_by_itself_or_with_its_message() {
+        let mut client = client();
+        let (two, three) = (Conv::Direct(2), Conv::Direct(3));
+        client.typing_came(two);
+        client.typing_came(three);
+        client.now_ms = TYPING_MS - 1;
+        client.typing_came(three);
+        client.typing_expires();
+        assert!(client.is_typing(two));
+        assert_eq!(client.live.typing_ends_ms(), Some(TYPING_MS));
+        client.now_ms = TYPING_MS;
+        client.typing_expires();
+        assert!(!client.is_typing(two) && client.is_typing(three));
+        client.typing_ended(three);
+        let typing = |conv, typing| ClientEvent::Typing { conv, typing };
+        let expected =
+            [typing(two, true), typing(three, true), typing(two, false), typing(three, false)];
+        assert_eq!(told(&mut client), expected);
+    }
+
+    #[test]
+    fn own_typing_is_told_now_and_then() {
+        let mut client = client();
+        let conv = Conv::Direct(2);
+        let mut frames = 0;
+        for now_ms in [0, 10, TYPING_REPEAT_MS - 1, TYPING_REPEAT_MS] {
+            client.now_ms = now_ms;
+            client.typing(conv);
+            client.live.put(now_ms, |frame| {
+                assert_eq!(frame, ClientFrame::Typing(Typing { conv }));
+                frames += 1;
+            });
+        }
+        assert_eq!(frames, 2);
+    }
+}

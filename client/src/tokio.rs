@@ -19,7 +19,6 @@ const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// What the program wants from `run`.
-#[derive(Debug)]
 pub enum Command {
     /// Queue a message. The answer says under which name; `ClientEvent::Queued` that it is safe.
     Compose {
@@ -32,6 +31,8 @@ pub enum Command {
     },
     /// Give a send up.
     GiveUp(SendId),
+    /// Do anything else with the client: mark read, command, ask for history, watch.
+    With(Box<dyn FnOnce(&mut Client) + Send>),
 }
 
 /// Keeps the device connected to `server` (`HOST:PORT`) until `commands` closes; then it leaves in
@@ -126,6 +127,7 @@ impl Runner {
             Command::GiveUp(id) => {
                 self.client.give_up(id);
             }
+            Command::With(change) => change(&mut self.client),
         }
     }
 

@@ -47,11 +47,19 @@ pub fn ready(config: &Config, key: &token::Key, recovery: &Recovery, json: bool)
     ));
     say(&format!("  ready     listening on {}", config.listen));
     say("\nTo chat, paste each of these into a terminal of its own:\n");
+    let chat = chat_command();
     for token in tokens {
-        let listen = config.listen;
-        say(&format!(
-            "cargo run --release -p ringmail-client --bin ringmail-chat -- --server {listen} \
-             --token {token}\n"
-        ));
+        say(&format!("{chat} --server {} --token {token}\n", config.listen));
+    }
+}
+
+/// The chat program that stands beside this one; where cargo runs this one, cargo builds it.
+fn chat_command() -> String {
+    let beside = std::env::current_exe().map(|path| path.with_file_name("ringmail-chat"));
+    match beside {
+        Ok(path) if path.is_file() && std::env::var_os("CARGO").is_none() => {
+            path.display().to_string()
+        }
+        _ => "cargo run --release -p ringmail-client --bin ringmail-chat --".to_owned(),
     }
 }

@@ -109,7 +109,8 @@ enum Command {
 enum UserCommand {
     /// Remove a user's devices, contacts and inbox, and the bodies of their messages
     #[command(
-        after_help = "The places of the user's messages stay, and read as deleted. Other users'         messages and names for this user stay. Copies of the directory are not touched."
+        after_help = "The places of the user's messages stay, and read as deleted. Other users' \
+        messages and names for this user stay. Copies of the directory are not touched."
     )]
     Delete {
         /// Whose: any number but 0

@@ -214,7 +214,7 @@ pub const KEYS: &[Key] = &[
         1024..=16 << 20,
         "bytes",
         "output gathered for one connection before its input pauses",
-        "so many bytes per connection that does not read"
+        "twice so many bytes per connection that does not read"
     ),
     limit!(
         users_max,

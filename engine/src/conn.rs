@@ -55,6 +55,9 @@ impl Conn {
     }
 }
 
+/// A connection's place in the table, and in the list of free ones, in bytes.
+pub(crate) const CONN_BYTES: u64 = (size_of::<(u32, Option<Conn>)>() + size_of::<u32>()) as u64;
+
 /// Connections by index; an index is used again with another generation.
 #[derive(Debug, Default)]
 pub(crate) struct ConnTable {

@@ -1,6 +1,8 @@
-//! The memory ledger: one line per allocation that grows with load, all bounds at once.
+//! The memory ledger: one line per allocation that grows with load, all bounds at once. Sizes are
+//! those of the types; counts are limits.
 
-use crate::config::Config;
+use crate::{config::Config, conn::CONN_BYTES};
+use shards::{Limits, memory};
 
 /// One line: what all shards together may allocate for one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -20,76 +22,102 @@ impl Line {
     }
 }
 
-/// A session with its connection, socket state and table entries; without output.
-const SESSION_BYTES: u64 = 1_024;
-/// A user with its inbox head, and table entry; devices extra.
-const USER_BYTES: u64 = 512;
-/// With its name and platform.
-const DEVICE_BYTES: u64 = 224;
+/// Devices of a user, and outboxes of a conversation, that have room from the start. More are rare,
+/// and no line of their own.
+const ROOM_AT_FIRST: u64 = 4;
+/// Marks of a few devices of either participant, settings and a contact's name.
+const MEMBER_MARKS_BYTES: u64 = 192;
+/// Marks of a few devices in one conversation, and who waits for them.
+const MOVED_MARKS_BYTES: u64 = 192;
 /// A circle without its contacts and watchers, and table entry.
 const CIRCLE_BYTES: u64 = 320;
 /// A watched user at a session: there, at the user watched, and as news; its share of the target.
 const WATCH_BYTES: u64 = 16 + 12 + 8 + 32;
 /// A contact with its name, in an answer of the store.
 const CONTACT_BYTES: u64 = 128;
-/// A conversation with a few outboxes, and table entry.
-const CONVERSATION_BYTES: u64 = 512;
-/// With the marks of a few devices, and table entry.
-const MEMBER_BYTES: u64 = 448;
-/// Marks of a few devices in one conversation, and who waits for them.
-const MOVED_MARKS_BYTES: u64 = 192;
-/// Beside its body.
-const WAITING_BYTES: u64 = 256;
-/// A relay, and the box that it points to; its body stands in the log or in `waiting`.
-const LANE_ENTRY_BYTES: u64 = 64 + 128;
-const ASK_BYTES: u64 = 256;
-const OWED_BYTES: u64 = 64;
-/// Index of a record in the tail.
-const RECORD_BYTES: u64 = 64;
+/// A record that waits to be durable, of a message of some 40 bytes: of those a segment and a half,
+/// as many as are made ready, may gather while the disk stands still.
+const GATED_RECORD_BYTES: u64 = 64;
 /// What a batch of records becomes as rows, beside the bodies, which are shared with the log.
 const BATCH_ROWS: u64 = 3;
-/// Rings, stacks, the code's own tables, the store's write buffers.
-const FIXED_BYTES: u64 = 160 << 20;
+/// Rings, stacks, the allocator, the code's own tables.
+const FIXED_BYTES: u64 = 64 << 20;
 
 /// The ledger of a configuration.
 pub fn lines(config: &Config) -> Vec<Line> {
     let limits = &config.limits;
+    let lines = [connection_lines(config), entity_lines(limits), log_lines(limits)].concat();
     let shards = u64::from(config.shards);
     let lanes = shards * shards.saturating_sub(1);
-    let each = |name, count: u64, bytes_each: u64| Line { name, count: count * shards, bytes_each };
-    let body = u64::from(limits.body_bytes_max);
+    let mut lines: Vec<Line> =
+        lines.into_iter().map(|line| Line { count: line.count * shards, ..line }).collect();
+    lines.extend([
+        line("lanes", lanes * 2 * u64::from(limits.lane_credits), memory::LANE_ENTRY_BYTES),
+        line("store cache", 1u32, config.store_cache_bytes),
+        line("store write buffers", 1u32, embedded::WRITE_BUFFER_BYTES_MAX),
+        line("fixed", 1u32, FIXED_BYTES),
+    ]);
+    lines
+}
+
+fn line(name: &'static str, count: impl Into<u64>, bytes_each: impl Into<u64>) -> Line {
+    Line { name, count: count.into(), bytes_each: bytes_each.into() }
+}
+
+/// Of one shard.
+fn connection_lines(config: &Config) -> Vec<Line> {
+    let limits = &config.limits;
+    let connections = limits.connections_max;
+    let receive = u64::from(config.recv_buffer_bytes);
+    let frame = u64::from(limits.body_bytes_max) + memory::FRAME_BYTES;
+    let entries = u64::from(limits.window_frames);
     vec![
-        each("connections", limits.connections_max.into(), SESSION_BYTES),
-        each("output", limits.connections_max.into(), limits.output_bytes_max.into()),
-        each("handshakes", limits.handshakes_max.into(), 4_096),
-        each("receive buffers", config.recv_buffers.into(), config.recv_buffer_bytes.into()),
-        each("users", limits.users_max.into(), USER_BYTES + 2 * DEVICE_BYTES),
-        each("conversations", limits.conversations_max.into(), CONVERSATION_BYTES),
-        each("members", limits.members_max.into(), MEMBER_BYTES),
-        each("moved marks", limits.moved_marks_max.into(), MOVED_MARKS_BYTES),
-        each("circles", limits.circles_max.into(), CIRCLE_BYTES),
-        each("contacts", limits.circle_contacts_max.into(), 8),
-        each("watches", limits.watches_max.into(), WATCH_BYTES),
-        each("waiting", limits.waiting_max.into(), WAITING_BYTES + body),
-        each("owed fan-outs", limits.owed_max.into(), OWED_BYTES),
-        each("asks", limits.asks_max.into(), ASK_BYTES),
-        each(
-            "store answers",
-            limits.asks_max.into(),
-            (u64::from(limits.scan_bytes) + body)
-                .max(u64::from(limits.contacts_max) * CONTACT_BYTES),
-        ),
-        each("log tail", 1, limits.tail_bytes_max),
-        each("log tail, recovered", 1, limits.tail_bytes_max),
-        each("log tail, index", limits.tail_records_max.into(), RECORD_BYTES),
-        each("batches", BATCH_ROWS, limits.batch_bytes.into()),
-        Line {
-            name: "lanes",
-            count: lanes * 2 * u64::from(limits.lane_credits),
-            bytes_each: LANE_ENTRY_BYTES,
-        },
-        Line { name: "store cache", count: 1, bytes_each: config.store_cache_bytes },
-        Line { name: "fixed", count: 1, bytes_each: FIXED_BYTES },
+        line("connections", connections, memory::SESSION_BYTES + CONN_BYTES),
+        line("entries in flight", connections, entries * memory::ENTRY_IN_FLIGHT_BYTES),
+        // One buffer with the kernel and one that gathers; the last frame passes the limit.
+        line("output", 2 * connections, u64::from(limits.output_bytes_max) + frame),
+        line("cut frames", connections, frame),
+        line("receive rests", connections, receive),
+        // What came behind HELLO, from the same receive.
+        line("held for WELCOME", connections, receive),
+        // A cut HELLO, then a whole one on its way home.
+        line("handshakes", limits.handshakes_max, memory::HELLO_BYTES + receive),
+        line("receive buffers", config.recv_buffers, receive),
+    ]
+}
+
+/// Of one shard.
+fn entity_lines(limits: &Limits) -> Vec<Line> {
+    let body = u64::from(limits.body_bytes_max);
+    let user = memory::USER_BYTES + ROOM_AT_FIRST * memory::DEVICE_BYTES;
+    let conversation = memory::CONVERSATION_BYTES + ROOM_AT_FIRST * memory::OUTBOX_BYTES;
+    let contacts = u64::from(limits.contacts_max) * CONTACT_BYTES;
+    let answer = (u64::from(limits.scan_bytes) + body).max(contacts);
+    vec![
+        line("users", limits.users_max, user),
+        line("conversations", limits.conversations_max, conversation),
+        line("members", limits.members_max, memory::MEMBER_BYTES + MEMBER_MARKS_BYTES),
+        line("moved marks", limits.moved_marks_max, MOVED_MARKS_BYTES),
+        line("circles", limits.circles_max, CIRCLE_BYTES),
+        line("contacts", limits.circle_contacts_max, 8u64),
+        line("watches", limits.watches_max, WATCH_BYTES),
+        line("waiting", limits.waiting_max, memory::WAITING_BYTES + body),
+        line("owed fan-outs", limits.owed_max, memory::OWED_BYTES),
+        line("asks", limits.asks_max, memory::ASK_BYTES),
+        line("store answers", limits.asks_max, answer),
+    ]
+}
+
+/// Of one shard.
+fn log_lines(limits: &Limits) -> Vec<Line> {
+    let gated = u64::from(limits.segment_bytes) * 3 / 2 / GATED_RECORD_BYTES;
+    vec![
+        line("log tail", 1u32, limits.tail_bytes_max),
+        line("log tail, recovered", 1u32, limits.tail_bytes_max),
+        line("log tail, index", limits.tail_records_max, memory::RECORD_BYTES),
+        line("recovered, index", limits.tail_records_max, memory::RECOVERED_RECORD_BYTES),
+        line("gated by the log", gated, memory::GATED_BYTES),
+        line("batches", BATCH_ROWS, limits.batch_bytes),
     ]
 }
 
@@ -150,12 +178,47 @@ pub fn table(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config_keys::KEYS;
 
     #[test]
     fn every_shard_costs() {
         let one = total(&lines(&Config { shards: 1, ..Config::default() }));
         let two = total(&lines(&Config { shards: 2, ..Config::default() }));
         assert!(two > one + (one - FIXED_BYTES) / 2, "{one} {two}");
+    }
+
+    #[test]
+    fn every_limit_that_costs_memory_costs() {
+        let keys = [
+            "store.cache_bytes",
+            "recv.buffers",
+            "recv.buffer_bytes",
+            "limits.connections_max",
+            "limits.handshakes_max",
+            "limits.body_bytes_max",
+            "limits.window_frames",
+            "limits.output_bytes_max",
+            "limits.users_max",
+            "limits.conversations_max",
+            "limits.marks_max",
+            "limits.waiting_max",
+            "limits.lane_credits",
+            "limits.asks_max",
+            "limits.scan_bytes",
+            "limits.owed_max",
+            "limits.tail_bytes_max",
+            "limits.tail_records_max",
+            "limits.segment_bytes",
+            "limits.batch_bytes",
+        ];
+        let config = Config { shards: 2, ..Config::default() };
+        for name in keys {
+            let key = KEYS.iter().find(|key| key.name == name).expect("a key");
+            let mut more = config.clone();
+            let value: u64 = (key.get)(&config).parse().expect("a number");
+            (key.set)(&mut more, &(2 * value).to_string()).expect("in its range");
+            assert!(total(&lines(&more)) > total(&lines(&config)), "{name} costs nothing");
+        }
     }
 
     #[test]

@@ -1,62 +1,125 @@
 //! The directories of the logs: `log/<generation>/<core>/<segment>.log`.
 
 use crate::data_dir::{self, DataDirError};
-use bytes::Bytes;
-use persistence::FoundLog;
+use persistence::{FoundLog, Reading, RecoverError, Recovered};
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 /// What is added to a generation's name before its files go, so that it goes at once.
 const GONE: &str = "gone";
+/// So much of a log that a newer one has fenced is read at first, and four times as much whenever
+/// the fence was not reached: segments are much longer than what a crash loop writes into them.
+const FENCED_BYTES: u64 = 64 << 10;
 
 /// What older generations left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Found {
     /// Every log, also empty ones: their generation is taken.
-    pub logs: Vec<FoundLog>,
+    pub recovered: Recovered,
+    /// How many logs.
+    pub logs: usize,
     /// Their generations' directories, and what an interrupted removal left.
     pub older: Vec<PathBuf>,
     /// Bytes read.
     pub bytes: u64,
 }
 
-/// Reads every log below `log`, and makes durable again what it reads: a crash may have left
-/// bytes visible that no sync ever covered.
-pub fn read(log: &Path) -> Result<Found, DataDirError> {
-    let attempt = || {
-        let mut found = Found::default();
-        for (path, name) in entries(log)? {
-            if let Ok(generation) = name.parse() {
-                read_generation(&mut found, generation, &path)?;
-                found.older.push(path);
-            } else if name.ends_with(GONE) {
-                found.older.push(path);
-            }
-        }
-        Ok(found)
-    };
-    attempt().map_err(|error| DataDirError::Io { what: "read the log", path: log.into(), error })
+/// Why logs cannot be read. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The system refuses.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// They are not what this build wrote.
+    #[error("the log in {path} cannot be read: {error}; run the build that wrote it")]
+    Recover {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: RecoverError,
+    },
 }
 
-fn read_generation(found: &mut Found, generation: u64, path: &Path) -> io::Result<()> {
-    for (path, name) in entries(path)? {
-        let Ok(core) = name.parse() else { continue };
-        let mut segments = Vec::new();
-        for (path, name) in entries(&path)? {
-            let Some(segment) = name.strip_suffix(".log").and_then(|n| n.parse().ok()) else {
-                continue;
-            };
-            let content = Bytes::from(fs::read(&path)?);
-            File::open(&path)?.sync_data()?;
-            found.bytes += content.len() as u64;
-            segments.push((segment, content));
+/// Reads every log below `log`, newest first, and makes durable again what it reads: a crash may
+/// have left bytes visible that no sync ever covered.
+pub fn read(log: &Path) -> Result<Found, LogError> {
+    let failed = |error| DataDirError::Io { what: "read the log", path: log.into(), error };
+    let (mut logs, older) = find(log).map_err(failed)?;
+    logs.sort_by_key(|log| (log.generation, log.core));
+    let mut reading = Reading::new(logs.last().map_or(0, |log| log.generation));
+    let mut bytes = 0;
+    for files in logs.iter().rev() {
+        let fenced = reading.is_fenced(files.generation, files.core);
+        let mut bytes_max = if fenced { FENCED_BYTES } else { u64::MAX };
+        loop {
+            let (found, whole) = files.read(bytes_max).map_err(failed)?;
+            bytes += found.segments.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+            match reading.take(&found) {
+                Ok(()) => break,
+                Err(error) if whole => {
+                    return Err(LogError::Recover { path: log.to_owned(), error });
+                }
+                Err(_) => bytes_max = bytes_max.saturating_mul(4),
+            }
         }
-        found.logs.push(FoundLog { generation, core, segments });
     }
-    Ok(())
+    Ok(Found { recovered: reading.finish(), logs: logs.len(), older, bytes })
+}
+
+/// The files of one log.
+struct LogFiles {
+    generation: u64,
+    core: u16,
+    /// Number and file of each segment, lowest first.
+    segments: Vec<(u32, PathBuf)>,
+}
+
+impl LogFiles {
+    /// The log's first bytes, at most so many, and whether those are all.
+    fn read(&self, bytes_max: u64) -> io::Result<(FoundLog, bool)> {
+        let (mut segments, mut left, mut whole) = (Vec::new(), bytes_max, true);
+        for (number, path) in &self.segments {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            let mut content = Vec::with_capacity(length.min(left) as usize);
+            (&file).take(left).read_to_end(&mut content)?;
+            file.sync_data()?;
+            left -= content.len() as u64;
+            whole &= content.len() as u64 >= length;
+            segments.push((*number, content.into()));
+        }
+        let (generation, core) = (self.generation, self.core);
+        Ok((FoundLog { generation, core, segments }, whole))
+    }
+}
+
+/// The logs, in any order, and the directories that go with their generations.
+fn find(log: &Path) -> io::Result<(Vec<LogFiles>, Vec<PathBuf>)> {
+    let (mut logs, mut older) = (Vec::new(), Vec::new());
+    for (path, name) in entries(log)? {
+        if let Ok(generation) = name.parse() {
+            for (core_path, name) in entries(&path)? {
+                let Ok(core) = name.parse() else { continue };
+                logs.push(LogFiles { generation, core, segments: segments(&core_path)? });
+            }
+            older.push(path);
+        } else if name.ends_with(GONE) {
+            older.push(path);
+        }
+    }
+    Ok((logs, older))
+}
+
+fn segments(core: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let number = |name: &str| name.strip_suffix(".log").and_then(|number| number.parse().ok());
+    let files = entries(core)?.into_iter();
+    let mut segments: Vec<_> =
+        files.filter_map(|(path, name)| Some((number(&name)?, path))).collect();
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 fn entries(dir: &Path) -> io::Result<Vec<(PathBuf, String)>> {
@@ -93,33 +156,5 @@ pub fn remove(log: &Path, older: &[PathBuf]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_generation_is_found_and_goes_whole() {
-        let log = std::env::temp_dir().join(format!("ringmail-log-{}", std::process::id()));
-        create(&log, 7, 2).unwrap();
-        fs::write(core_dir(&log, 7, 1).join("3.log"), b"bytes").unwrap();
-        fs::write(core_dir(&log, 7, 1).join("4.spare"), b"none of ours").unwrap();
-        let found = read(&log).unwrap();
-        assert_eq!((found.logs.len(), found.bytes, found.older.len()), (2, 5, 1));
-        let log_1 = found.logs.iter().find(|log| log.core == 1).unwrap();
-        assert_eq!(log_1.generation, 7);
-        assert_eq!(log_1.segments, [(3, Bytes::from_static(b"bytes"))]);
-        remove(&log, &found.older).unwrap();
-        assert_eq!(entries(&log).unwrap(), []);
-        fs::remove_dir_all(log).unwrap();
-    }
-
-    #[test]
-    fn an_interrupted_removal_is_finished_later() {
-        let log = std::env::temp_dir().join(format!("ringmail-gone-{}", std::process::id()));
-        fs::create_dir_all(log.join("3.gone/0")).unwrap();
-        let found = read(&log).unwrap();
-        assert!(found.logs.is_empty());
-        remove(&log, &found.older).unwrap();
-        assert_eq!(entries(&log).unwrap(), []);
-        fs::remove_dir_all(log).unwrap();
-    }
-}
+#[path = "log_dirs_tests.rs"]
+mod tests;

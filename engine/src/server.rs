@@ -6,11 +6,11 @@ use crate::{
     core_thread::{self, Parts, Shared},
     data_dir::{self, DataDir, DataDirError},
     driver::KernelDriverConfig,
-    log_dirs,
+    log_dirs::{self, LogError},
     mesh::{self, MeshPorts},
     probe, watch,
 };
-use persistence::{RecoverError, Recovered};
+use persistence::Recovered;
 use ring::Doorbell;
 use shards::{CoreConfig, token};
 use std::{
@@ -40,13 +40,8 @@ pub enum ServerError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The log cannot be read.
-    #[error("the log in {path} cannot be read: {error}; run the build that wrote it")]
-    Log {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: RecoverError,
-    },
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] embedded::OpenError),
@@ -121,9 +116,8 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
     let data_dir = DataDir::open(&config.data_dir, probe::disk_bytes_needed(&config))?;
     let key = token::Key::new(data_dir.key()?);
     let found = log_dirs::read(&data_dir.log())?;
-    let (logs, bytes, older) = (found.logs.len(), found.bytes, found.older);
-    let recovered = Recovered::read(found.logs)
-        .map_err(|error| ServerError::Log { path: data_dir.log(), error })?;
+    let (logs, bytes, older) = (found.logs, found.bytes, found.older);
+    let recovered = found.recovered;
     let recovery = Recovery {
         generation: recovered.generation(),
         logs,

@@ -22,11 +22,9 @@ pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
     data_dir::read_key(&config.data_dir).map_err(|error| error.to_string())?;
     let dir = DataDir::open(&config.data_dir, 0).map_err(|error| error.to_string())?;
     let found = log_dirs::read(&dir.log()).map_err(|error| error.to_string())?;
-    let recovered = Recovered::read(found.logs)
-        .map_err(|error| format!("the log in {} cannot be read: {error}", dir.log().display()))?;
     let store = Embedded::open(&dir.store(), config.store_cache_bytes)
         .map_err(|error| error.to_string())?;
-    let owed = flush(&recovered, &store).map_err(|error| error.to_string())?;
+    let owed = flush(&found.recovered, &store).map_err(|error| error.to_string())?;
     if owed > 0 {
         return Err(format!(
             "{owed} messages in {} are still on their way to their recipients; start the server \

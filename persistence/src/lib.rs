@@ -36,7 +36,8 @@ pub use memory::MemoryStore;
 pub use page::{Entry, EntryKind, Page, Paged, PlaceAt, Scan, Scanned, StoredMessage};
 pub use position::Position;
 pub use record::{CommandRecord, InboxKind, InboxRecord, MessageRecord, Record};
-pub use recover::{CoreStart, FoundLog, RecoverError, Recovered};
+pub use recover::{CoreStart, FoundLog, Reading, RecoverError, Recovered};
+pub use recovered::RECOVERED_PLACE_BYTES;
 pub use row::{ChangeRow, Content, Latest, MessageRow, Row, add_range, join};
 pub use state::{
     ABOVE_READ_MAX, CommandOutbox, ContactState, ConvState, DeviceInfo, DeviceState, Load, Loaded,

@@ -274,6 +274,17 @@ impl MemoryStore {
         }
     }
 
+    /// A message is lost, as no store should lose one.
+    pub fn lose(&mut self, conv: ConvKey, conv_seq: Seq) {
+        self.messages.remove(&(conv, conv_seq));
+    }
+
+    /// The number of the user's oldest entry.
+    pub fn oldest_entry(&self, user: UserId) -> Option<Seq> {
+        let entries = self.entries.range((user, 0)..=(user, Seq::MAX));
+        entries.map(|((_, inbox_seq), _)| *inbox_seq).next()
+    }
+
     fn message(&self, row: &MessageRow) -> StoredMessage {
         let place = (row.conv, row.conv_seq);
         let target = match row.content {

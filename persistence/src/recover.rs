@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use wire::planted::{Bug, active};
 use wire::{DecodeError, UserId};
 
-/// One log found on the device: one core of one generation. Its bytes were made durable before
-/// they were read (the files are synced): what a killed process wrote may still be on its way.
+/// One log found on the device: one core of one generation. Its bytes are durable (the files were
+/// synced once they were read): what a killed process wrote may still be on its way.
 #[derive(Clone, Debug)]
 pub struct FoundLog {
     /// Its generation.
@@ -20,6 +20,15 @@ pub struct FoundLog {
     pub core: u16,
     /// Segment number and content, in any order; contents may be shorter than a segment.
     pub segments: Vec<(u32, Bytes)>,
+}
+
+/// Reads logs one by one: newest generation first, and of those highest core first. A newer log
+/// says how far the older ones count, and also that a log between them, whose header landed late,
+/// counts for nothing.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    recovered: Recovered,
+    fences: BTreeMap<(u64, u16), Fence>,
 }
 
 /// What was read.
@@ -100,43 +109,71 @@ pub struct CoreStart {
     pub(crate) tail: RecoveredTail,
 }
 
-impl Recovered {
-    /// Reads all logs, each up to its last whole group, or to where a newer log's header fenced it.
-    pub fn read(mut logs: Vec<FoundLog>) -> Result<Recovered, RecoverError> {
-        logs.sort_by_key(|log| (log.generation, log.core));
-        let mut recovered = Recovered {
-            generation: logs.last().map_or(0, |log| log.generation) + 1,
-            logs: Vec::new(),
-            floor_us: 0,
-            bytes_cut: 0,
-            holes: 0,
-        };
-        // Newest first: a newer log says how far the older ones count, and also that a log
-        // between them, whose header landed late, counts for nothing.
-        let mut fences: BTreeMap<(u64, u16), Fence> = BTreeMap::new();
-        for found in logs.iter().rev() {
-            let (generation, core) = (found.generation, found.core);
-            let unfenced = active(Bug::TailNotFenced);
-            let fence = fences.get(&(generation, core)).copied().filter(|_| !unfenced);
-            let newer =
-                recovered.logs.iter().any(|log| log.generation > generation && log.last.is_some());
-            if fence.is_none() && newer && !found.segments.is_empty() && !unfenced {
-                return Err(RecoverError::Stranger { generation, core });
-            }
-            let log = Walk::new(found, fence).read()?;
-            for fence in &log.fences {
-                fences.entry((fence.generation, fence.core)).or_insert(*fence);
-            }
-            recovered.floor_us = recovered.floor_us.max(log.floor_us);
-            recovered.bytes_cut += log.bytes_cut;
-            recovered.holes += log.holes;
-            recovered.logs.push(log);
+impl Reading {
+    /// Nothing is read so far; `newest` is the highest generation found, 0 if there is none.
+    pub fn new(newest: u64) -> Reading {
+        let (logs, fences) = (Vec::new(), BTreeMap::new());
+        let (floor_us, bytes_cut, holes) = (0, 0, 0);
+        let generation = newest + 1;
+        Reading { recovered: Recovered { generation, logs, floor_us, bytes_cut, holes }, fences }
+    }
+
+    /// Whether a log that was read says how far this one counts. What stands behind that place is
+    /// not looked at: it need not be read from the device. Of any other log all is looked at.
+    pub fn is_fenced(&self, generation: u64, core: u16) -> bool {
+        self.fence(generation, core).is_some()
+    }
+
+    fn fence(&self, generation: u64, core: u16) -> Option<Fence> {
+        let fence = self.fences.get(&(generation, core)).copied();
+        fence.filter(|_| !active(Bug::TailNotFenced))
+    }
+
+    /// Reads the next log up to its last whole group, or to its fence. After an error nothing of
+    /// it was taken: a fenced log of which only a part was given can be given again with more.
+    pub fn take(&mut self, found: &FoundLog) -> Result<(), RecoverError> {
+        let (generation, core) = (found.generation, found.core);
+        let logs = &self.recovered.logs;
+        let in_order = |last: &ReadLog| (generation, core) < (last.generation, last.core);
+        assert!(logs.last().is_none_or(in_order), "newest generation first");
+        let fence = self.fence(generation, core);
+        let newer = logs.iter().any(|log| log.generation > generation && log.last.is_some());
+        let unfenced = active(Bug::TailNotFenced);
+        if fence.is_none() && newer && !found.segments.is_empty() && !unfenced {
+            return Err(RecoverError::Stranger { generation, core });
         }
+        let log = Walk::new(found, fence).read()?;
+        for fence in &log.fences {
+            self.fences.entry((fence.generation, fence.core)).or_insert(*fence);
+        }
+        let recovered = &mut self.recovered;
+        recovered.floor_us = recovered.floor_us.max(log.floor_us);
+        recovered.bytes_cut += log.bytes_cut;
+        recovered.holes += log.holes;
+        recovered.logs.push(log);
+        Ok(())
+    }
+
+    /// Everything was read.
+    pub fn finish(self) -> Recovered {
+        let mut recovered = self.recovered;
         recovered.logs.reverse();
         if active(Bug::CoreOrder) {
             recovered.logs.sort_by_key(|log| (log.core, log.generation));
         }
-        Ok(recovered)
+        recovered
+    }
+}
+
+impl Recovered {
+    /// Reads all logs, each up to its last whole group, or to where a newer log's header fenced it.
+    pub fn read(mut logs: Vec<FoundLog>) -> Result<Recovered, RecoverError> {
+        logs.sort_by_key(|log| (log.generation, log.core));
+        let mut reading = Reading::new(logs.last().map_or(0, |log| log.generation));
+        for found in logs.iter().rev() {
+            reading.take(found)?;
+        }
+        Ok(reading.finish())
     }
 
     /// The generation that this opening starts.

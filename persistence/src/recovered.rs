@@ -26,8 +26,10 @@ struct Place {
     offset_and_confirmed: u32,
 }
 
+/// Memory of a recovered record's place, in bytes.
+pub const RECOVERED_PLACE_BYTES: u64 = size_of::<Place>() as u64;
 // A tail of 64 MiB holds about 700,000 records: 11 MiB of places.
-const _: () = assert!(size_of::<Place>() <= 16);
+const _: () = assert!(RECOVERED_PLACE_BYTES <= 16);
 
 impl RecoveredTail {
     /// Takes another group; `push` then adds records of it.

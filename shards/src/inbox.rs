@@ -103,7 +103,8 @@ impl Shard {
         }
     }
 
-    /// Counts a fan-out or receipt that must wait for loads. False: its lane has its quarter waiting already.
+    /// Counts a fan-out or receipt that must wait for loads. False: its lane has its quarter
+    /// waiting already.
     pub(crate) fn count_parked(&mut self, work: &Work) -> bool {
         let (Work::Append { from, .. } | Work::Receipt { from, .. }) = work else { return true };
         let lane = &mut self.lanes[*from as usize];

@@ -1,4 +1,4 @@
-//! Every bound of a core, in one place. Memory follows from them (`Limits::ledger`).
+//! Every bound of a core, in one place. Memory follows from them and `memory.rs`.
 
 /// Bounds of one core. `Default` is production; `test_min` makes rare paths common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Default for Limits {
             body_bytes_max: 16 * 1024,
             window_frames: 256,
             window_bytes: 256 * 1024,
-            output_bytes_max: 64 * 1024,
+            output_bytes_max: 32 * 1024,
             users_max: 40_000,
             conversations_max: 40_000,
             members_max: 80_000,

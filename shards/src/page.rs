@@ -83,10 +83,15 @@ impl Shard {
     }
 
     /// Joins what the store has with the tail.
-    fn page_done(&mut self, mut page: PageUnderWay, rows: Vec<StoredMessage>, upto: Seq) {
+    fn page_done(&mut self, mut page: PageUnderWay, mut rows: Vec<StoredMessage>, upto: Seq) {
         let newer = page.request.newer;
         let (low, high) = (*page.wanted.start(), *page.wanted.end());
-        let whole = page.stored.is_some() && !full(&rows, page.bytes_left());
+        // Where places are missing, the store goes on behind the range.
+        let beyond =
+            |row: &StoredMessage| page.stored.as_ref().is_none_or(|s| !s.contains(&row.conv_seq));
+        let past = rows.iter().any(beyond);
+        let whole = page.stored.is_some() && (past || !full(&rows, page.bytes_left()));
+        rows.retain(|row| !beyond(row));
         let last_row = rows.last().map(|row| row.conv_seq);
         let (first, last, mut found) = match newer {
             false => {

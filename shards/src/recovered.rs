@@ -9,7 +9,7 @@ use crate::member::Member;
 use crate::place::Place;
 use crate::table::{Map, Set};
 use crate::user::User;
-use persistence::{CommandRecord, ConvKey, Log, Position, Record};
+use persistence::{CommandRecord, ConvKey, Log, MessageRecord, Position, Record};
 use std::collections::{BTreeSet, VecDeque};
 use wire::{Command, DeviceId, Seq, UserId};
 
@@ -70,26 +70,7 @@ impl Recovered {
         owed: &mut BTreeSet<Position>,
     ) {
         match record {
-            Record::Message(m) => {
-                for (index, user) in m.conv.participants().into_iter().enumerate() {
-                    if !place.is_home(user) {
-                        continue;
-                    }
-                    if m.inbox[index] != 0 {
-                        self.of_user(user).entries.push((m.inbox[index], at));
-                    }
-                    if m.marks[index] || user == m.conv.owner() {
-                        self.of_member((user, m.conv)).push(at);
-                    }
-                }
-                if place.is_home(m.conv.owner()) {
-                    self.convs.entry(m.conv).or_default().push(at);
-                    if owes(log, at, m) {
-                        owed.insert(at);
-                        self.owing.insert(m.conv);
-                    }
-                }
-            }
+            Record::Message(m) => self.index_message(log, place, at, m, owed),
             Record::Inbox(i) if place.is_home(i.user) => {
                 if i.inbox_seq != 0 {
                     self.of_user(i.user).entries.push((i.inbox_seq, at));
@@ -136,6 +117,34 @@ impl Recovered {
                 of_user.trimmed = of_user.trimmed.max(*upto);
             }
             _ => {}
+        }
+    }
+
+    fn index_message(
+        &mut self,
+        log: &Log,
+        place: Place,
+        at: Position,
+        m: &MessageRecord<'_>,
+        owed: &mut BTreeSet<Position>,
+    ) {
+        for (index, user) in m.conv.participants().into_iter().enumerate() {
+            if !place.is_home(user) {
+                continue;
+            }
+            if m.inbox[index] != 0 {
+                self.of_user(user).entries.push((m.inbox[index], at));
+            }
+            if m.marks[index] || user == m.conv.owner() {
+                self.of_member((user, m.conv)).push(at);
+            }
+        }
+        if place.is_home(m.conv.owner()) {
+            self.convs.entry(m.conv).or_default().push(at);
+            if owes(log, at, m) {
+                owed.insert(at);
+                self.owing.insert(m.conv);
+            }
         }
     }
 
@@ -271,7 +280,7 @@ impl Recovered {
 }
 
 /// Whether the message's fan-out to its guest may be missing there.
-fn owes(log: &Log, at: Position, record: &persistence::MessageRecord<'_>) -> bool {
+fn owes(log: &Log, at: Position, record: &MessageRecord<'_>) -> bool {
     let owner = record.conv.owner();
     let guest = usize::from(record.conv.participants()[0] == owner);
     !record.marks[guest] && !log.confirmed_at_start(at)

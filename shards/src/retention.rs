@@ -30,7 +30,8 @@ pub(crate) struct Aging {
 impl Shard {
     /// A device of the user passed entries, or more came: trims what all devices passed.
     pub(crate) fn trim_passed(&mut self, id: UserId) {
-        let Some(user) = self.users.get_mut(id) else { return };
+        // What devices passed is told to peers first.
+        let Some(user) = self.users.get_mut(id).filter(|user| user.marks == 0) else { return };
         let mut passed = Seq::MAX;
         for device in user.devices.iter().filter(|device| !device.revoked) {
             let session = device.session.and_then(|conn| self.sessions.get(conn));

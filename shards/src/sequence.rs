@@ -276,8 +276,7 @@ impl Shard {
     fn take(&mut self, from: CoreIndex, request: &SendRequest, first: bool) {
         let key = request.conv;
         let time_us = self.record_time_us();
-        let conv = self.convs.ready(key);
-        let conv_seq = conv.recent.head() + 1;
+        let conv_seq = self.convs.ready(key).recent.head() + 1;
         let (mut inbox, mut marks, mut hidden) = ([0; 2], [false; 2], [false; 2]);
         let change = change_of(&request.content);
         let owner = key.owner();

@@ -23,10 +23,7 @@ use crate::work::{Retry, Work};
 use crate::{AskId, ConnId, CoreIndex, Effect, Event, Now, Relay, Taken};
 use persistence::{ConvKey, CoreStart, Log, LogConfig, Position};
 use std::collections::{BTreeSet, VecDeque};
-use wire::{CloseCode, DeviceId, UserId};
-
-/// Recovered conversations that one turn starts to load, to send their fan-outs again.
-const RECOVERED_PER_TURN: usize = 8;
+use wire::{DeviceId, UserId};
 
 /// Everything that a core knows.
 pub(crate) struct Shard {
@@ -280,34 +277,6 @@ impl Shard {
     fn closed(&mut self, conn: ConnId) {
         self.detach(conn);
         self.sessions.remove(conn);
-    }
-
-    fn recover_some(&mut self) {
-        for _ in 0..RECOVERED_PER_TURN {
-            if let Some(conv) = self.recovered.queue.pop_front() {
-                self.work(Work::Recover(conv));
-            } else if let Some((user, conv)) = self.recovered.receipts_queue.pop_front() {
-                self.work(Work::Marks(user, conv));
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        self.flush.stop_us = self.now.mono_us + crate::flush::STOP_US;
-        for conn in self.sessions.conns() {
-            self.close(conn, CloseCode::Shutdown, "the server stops");
-        }
-        self.everyone_leaves();
-    }
-
-    /// After `Event::Stop`: nothing is left to do.
-    pub fn stopped(&self) -> bool {
-        let idle = self.gate.is_empty() && self.effects.is_empty() && self.ready.is_empty();
-        let durable = self.log.durable() >= self.log.end();
-        self.stopping && idle && self.sessions.len() == 0 && durable && self.flushed_to_stop()
     }
 
     pub fn stats(&self) -> Stats {

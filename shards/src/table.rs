@@ -36,6 +36,11 @@ struct Slot<K, T> {
     state: State<T>,
 }
 
+/// Memory of a full table by its slots, in bytes: each with its place in the index and in `free`.
+pub(crate) const fn slot_bytes<K, T>() -> u64 {
+    (size_of::<Slot<K, T>>() + size_of::<u32>()) as u64 + crate::memory::hashed::<(K, u32)>()
+}
+
 /// A bounded table with second-chance eviction.
 pub(crate) struct Table<K, T> {
     index: Map<K, u32>,

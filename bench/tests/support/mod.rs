@@ -1,5 +1,9 @@
 //! Builds the server beside the benchmark, and runs the benchmark.
 
+#![allow(dead_code, reason = "every test uses a part of it")]
+
+pub mod raw;
+
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,14 +21,17 @@ pub fn build_server() {
     assert!(cargo.status().expect("cargo runs").success(), "the server builds");
 }
 
+/// Where tests keep files: on a disk.
+pub fn dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
 /// Runs `ringmail-bench` with these arguments: its result, and whether it ended well.
-#[allow(dead_code, reason = "one of the tests that share this file needs only the server")]
 pub fn bench(arguments: &[&str]) -> (Value, bool) {
     let name = format!("bench-{}-{}.json", arguments[0], std::process::id());
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = dir().join(name);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmail-bench"));
-    let dir = env!("CARGO_TARGET_TMPDIR");
-    let status = command.args(arguments).args(["--dir", dir]).arg("--json").arg(&path).status();
+    let status = command.args(arguments).arg("--dir").arg(dir()).arg("--json").arg(&path).status();
     let text = std::fs::read_to_string(&path).expect("a result was written");
     let result = serde_json::from_str(&text).expect("it is JSON");
     std::fs::remove_file(&path).expect("the result is ours");

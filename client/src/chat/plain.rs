@@ -24,9 +24,14 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
     show_history(&talk)?;
     let sender = talk.connection.sender();
     thread::spawn(move || read(&sender));
-    let (mut ended, mut state, mut elsewhere) = (false, String::new(), Vec::new());
+    let (mut ended, mut online, mut elsewhere) = (false, None, Vec::new());
     loop {
         let input = talk.turn(Duration::from_millis(500))?;
+        // What comes because it is online stands behind that line; what came before it went
+        // offline stands before that one.
+        if talk.client().is_attached() {
+            show_link(&talk, &mut online)?;
+        }
         while let Some(event) = talk.event()? {
             show(&mut talk, &event)?;
             if let ClientEvent::Message { conv, conv_seq, kind, .. } = event {
@@ -50,13 +55,7 @@ pub fn run(mut talk: Talk<Input>) -> Result<(), String> {
             say(&format!("! {line}"))?;
         }
         written_elsewhere(&talk, &mut elsewhere)?;
-        // Only whether it is online: the countdown would be a line each second.
-        let now = talk.state();
-        let now = now.split([',', ';', ':']).next().unwrap_or_default().to_owned();
-        if now != state {
-            say(&format!("! {now}"))?;
-            state = now;
-        }
+        show_link(&talk, &mut online)?;
         let client = talk.client();
         if ended && !client.has_pending() && !client.has_unmarked_reads() {
             return talk.quit();
@@ -85,6 +84,23 @@ fn written_elsewhere(talk: &Talk<Input>, places: &mut Vec<(Conv, Seq)>) -> Resul
         places.remove(0);
     }
     Ok(())
+}
+
+/// Says once that the device is online or, with the first reason, that it is not: each try that
+/// fails later would be a line more.
+fn show_link(talk: &Talk<Input>, online: &mut Option<bool>) -> Result<(), String> {
+    let attached = talk.connection.client().is_attached();
+    if *online == Some(attached) {
+        return Ok(());
+    }
+    let line = match (attached, talk.connection.trouble()) {
+        (true, _) => "! online".to_owned(),
+        (false, Some(trouble)) => format!("! offline ({trouble})"),
+        // Nobody knows yet.
+        (false, None) => return Ok(()),
+    };
+    *online = Some(attached);
+    say(&line)
 }
 
 fn show(talk: &mut Talk<Input>, event: &ClientEvent) -> Result<(), String> {

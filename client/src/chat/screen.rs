@@ -3,7 +3,7 @@
 use std::io::stdout;
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::blocking::Incoming;
 use client::{ClientEvent, Conv, Direction, RequestId, Seq};
@@ -19,6 +19,8 @@ use crate::talk::{Reply, Talk};
 
 /// The countdown to the next try moves this often at least.
 const REDRAW: Duration = Duration::from_millis(250);
+/// No two pictures come closer than this.
+const PICTURE: Duration = Duration::from_millis(20);
 /// Messages that are fetched at once when the user scrolls to what is not here.
 const PAGE: u64 = 50;
 
@@ -78,11 +80,17 @@ fn read(sender: &Sender<Incoming<Event>>) {
 
 impl Screen {
     fn run(&mut self, terminal: &mut DefaultTerminal) -> Result<(), String> {
+        let mut drawn_at: Option<Instant> = None;
         loop {
-            let drawn = terminal.draw(|frame| self.draw(frame));
-            drawn.map_err(|error| format!("the terminal is gone: {error}"))?;
-            self.follow_up();
-            let input = self.talk.turn(REDRAW)?;
+            // Keys that come in a burst, as when somebody pastes, share a picture.
+            let fresh = drawn_at.is_some_and(|at| at.elapsed() < PICTURE);
+            if !fresh {
+                let drawn = terminal.draw(|frame| self.draw(frame));
+                drawn.map_err(|error| format!("the terminal is gone: {error}"))?;
+                self.follow_up();
+                drawn_at = Some(Instant::now());
+            }
+            let input = self.talk.turn(if fresh { PICTURE } else { REDRAW })?;
             while let Some(event) = self.talk.event()? {
                 self.note(&event);
             }

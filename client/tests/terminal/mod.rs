@@ -1,11 +1,13 @@
 //! A server and chat programs as children, the latter in pseudo-terminals.
 
+#![allow(dead_code, reason = "every test uses a part of it")]
+
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,8 +86,13 @@ impl Server {
     }
 
     pub fn token(&self, user: u64) -> String {
+        self.token_of(user, 1)
+    }
+
+    fn token_of(&self, user: u64, device: u32) -> String {
         let mut mint = Command::new(server_program());
-        mint.args(["token", "--user", &user.to_string()]).arg("--data-dir").arg(&self.data);
+        mint.args(["token", "--user", &user.to_string(), "--device", &device.to_string()]);
+        mint.arg("--data-dir").arg(&self.data);
         let output = mint.output().expect("the program runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a token").trim().to_owned()
@@ -108,6 +115,11 @@ pub struct Chat {
 
 impl Chat {
     pub fn start(server: &Server, dir: &Path, user: u64, to: u64) -> Chat {
+        Chat::start_device(server, dir, (user, 1), to)
+    }
+
+    pub fn start_device(server: &Server, dir: &Path, who: (u64, u32), to: u64) -> Chat {
+        let (user, device) = who;
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("own terminal");
         unlockpt(&master).expect("own terminal");
@@ -123,9 +135,9 @@ impl Chat {
         // The terminal must be the program's own, not the one that the test was started from.
         let child = Command::new("setsid")
             .args(["--ctty", env!("CARGO_BIN_EXE_ringmail-chat")])
-            .args(["--server", &server.address, "--token", &server.token(user)])
+            .args(["--server", &server.address, "--token", &server.token_of(user, device)])
             .args(["--to", &to.to_string(), "--journal"])
-            .arg(dir.join(format!("chat-{user}")))
+            .arg(dir.join(format!("chat-{user}-{device}")))
             .env("TERM", "xterm-256color")
             .stdin(slave())
             .stdout(slave())
@@ -142,13 +154,51 @@ impl Chat {
             }
         });
         let mut chat = Chat { child, keys, screen };
-        chat.sees("/giveup /quit");
+        chat.sees("/help /quit");
         chat
     }
 
     /// Types a line.
     pub fn say(&mut self, line: &str) {
         write!(self.keys, "{line}\r").expect("the terminal takes it");
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        write!(self.keys, "{keys}").expect("the terminal takes it");
+    }
+
+    pub fn sees_no(&mut self, text: &str) {
+        let started = Instant::now();
+        while self.contents().contains(text) {
+            assert!(started.elapsed() < PATIENCE, "still {text:?} in\n{}", self.contents());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until this text is there in this colour.
+    pub fn sees_in(&mut self, text: &str, colour: vt100::Color) {
+        let started = Instant::now();
+        loop {
+            let screen = self.screen.lock().expect("no panic").screen().clone();
+            let starts = |row: u16, column: u16| {
+                let cells = (column..COLUMNS.get()).filter_map(|column| screen.cell(row, column));
+                let rest: String = cells.map(|cell| cell.contents().to_owned()).collect();
+                rest.starts_with(text)
+            };
+            let mut places = (0..ROWS.get())
+                .flat_map(|row| (0..COLUMNS.get()).map(move |column| (row, column)))
+                .filter(|&(row, column)| starts(row, column));
+            let found = places.any(|(row, column)| {
+                screen.cell(row, column).is_some_and(|cell| cell.fgcolor() == colour)
+            });
+            if found {
+                return;
+            }
+            let contents = screen.contents();
+            assert!(started.elapsed() < PATIENCE, "no {text:?} in {colour:?} in\n{contents}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn sees(&mut self, text: &str) {
@@ -167,11 +217,14 @@ impl Chat {
         self.screen.lock().expect("no panic").screen().contents()
     }
 
-    /// The lines of the conversation that is shown.
+    /// The lines of the conversation that is shown, without its title, times and receipts.
     pub fn conversation(&self) -> Vec<String> {
         let contents = self.contents();
         let right = contents.lines().filter_map(|line| line.split_once('│'));
-        let lines = right.map(|(_, line)| line.trim_end().to_owned());
+        let lines = right.skip(1).map(|(_, line)| {
+            let (_, line) = line.split_at_checked(6).unwrap_or(("", line));
+            line.trim().replace("✓✓ ", "✓ ")
+        });
         lines.filter(|line| !line.is_empty()).collect()
     }
 
@@ -213,6 +266,74 @@ impl Chat {
 }
 
 impl Drop for Chat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line of the history without its time, which must be there; others as they are.
+pub fn without_time(line: &str) -> &str {
+    let Some(mark) = line.find(['✓', '<']).filter(|_| !line.starts_with('○')) else {
+        return line;
+    };
+    let (time, rest) = line.split_at(mark);
+    let clock = time.trim_end().rsplit(' ').next().unwrap_or_default();
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = clock.split_once(':');
+    assert!(parts.is_some_and(|(h, m)| digits(h) && digits(m)), "no time in front of {line:?}");
+    rest
+}
+
+/// A chat program for scripts.
+pub struct Plain {
+    child: Child,
+    input: ChildStdin,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Plain {
+    pub fn start(server: &Server, token: &str, journal: &Path, to: u64) -> Plain {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmail-chat"))
+            .args(["--plain", "--server", &server.address, "--token", token])
+            .args(["--to", &to.to_string(), "--journal"])
+            .arg(journal)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = lines.clone();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                said.lock().expect("no panic").push(line);
+            }
+        });
+        Plain { child, input, lines }
+    }
+
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the program listens");
+    }
+
+    /// What it has said so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("no panic").clone()
+    }
+
+    /// Waits for this very line.
+    pub fn sees(&self, line: &str) {
+        let started = Instant::now();
+        while !self.lines().iter().any(|said| said == line) {
+            assert!(started.elapsed() < PATIENCE, "no {line:?} in {:#?}", self.lines());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Plain {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -54,15 +54,10 @@ pub fn record(random: &mut Random, n: u64) -> Record<'static> {
     let length = random.below(longest);
     let body = &BODY[..length];
     let time_us = 1_700_000_000_000_000 + n * 10;
-    match random.below(10) {
-        8 => Record::Read { user: users[random.below(2)], conv, upto: n, inbox_seq: n },
-        9 => Record::Receipt {
-            user: users[random.below(2)],
-            conv,
-            read: n,
-            delivered: vec![n + 1, n],
-            inbox_seq: n,
-        },
+    let (user, delivered) = (users[n as usize % 2], vec![n + 1, n]);
+    match random.below(8) {
+        0 if n % 3 == 1 => Record::Read { user, conv, upto: n, inbox_seq: n },
+        0 if n % 3 == 2 => Record::Receipt { user, conv, read: n, delivered, inbox_seq: n },
         0 => Record::Cursor { user: users[0], device: DeviceId(n as u32), acked: n },
         1 => Record::Epoch { user: users[1], epoch: n },
         2 => Record::Inbox(InboxRecord {

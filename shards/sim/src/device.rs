@@ -9,7 +9,7 @@ use crate::{
 use client::{Client, ClientEvent, Config, Conv, Fault, Kind, RefusalCode, SendId};
 use persistence::ConvKey;
 use std::collections::BTreeMap;
-use wire::{BodyHash, DeviceId, Seq, UserId, body_hash};
+use wire::{BodyHash, DeviceId, Direction, Seq, UserId, body_hash};
 
 /// What a device's disk holds.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Device {
     pub retired: bool,
     /// The server will not take another outbox of it: it must be registered anew.
     pub worn_out: bool,
+    /// It reads the inbox of this epoch from its first entry on; 0: it begins with a snapshot.
+    pub inbox_epoch: u64,
     storage: Storage,
     writing: Option<(u64, Vec<u8>)>,
     client: Option<Client>,
@@ -43,6 +45,7 @@ pub struct Device {
     /// The person asks it to connect although it would not by itself.
     asked_at: Option<u64>,
     stepped_at: u64,
+    scrolled_at: u64,
     token: Vec<u8>,
     rng: Rng,
 }
@@ -77,6 +80,7 @@ impl Device {
             caught_up: false,
             retired: false,
             worn_out: false,
+            inbox_epoch: 0,
             storage,
             writing: None,
             client: None,
@@ -84,6 +88,7 @@ impl Device {
             link: None,
             asked_at: None,
             stepped_at: 0,
+            scrolled_at: 0,
             token,
             rng,
         }
@@ -120,6 +125,32 @@ impl Device {
             }
         }
         sends
+    }
+
+    /// The newest hole in each conversation: what a snapshot left out.
+    fn holes(&self) -> Vec<(Conv, Seq)> {
+        let Some(client) = &self.client else { return Vec::new() };
+        let hole = |conv| Some((conv, client.older_hole(conv, 0)?));
+        client.conversations().filter_map(hole).collect()
+    }
+
+    /// Whether it has everything of its conversations.
+    pub fn has_all(&self) -> bool {
+        self.holes().is_empty()
+    }
+
+    /// Its person scrolls up, as far as there is something to load. At most every 200 ms.
+    pub fn scroll(&mut self, now: u64) -> bool {
+        if !self.caught_up || self.link.is_none() || now < self.scrolled_at + 200_000 {
+            return false;
+        }
+        let holes = self.holes();
+        self.scrolled_at = now;
+        let limit = self.rng.scaled(1, wire::HISTORY_LIMIT_MAX);
+        for &(conv, from) in &holes {
+            self.running().load_history(conv, from, Direction::Older, limit);
+        }
+        !holes.is_empty()
     }
 
     /// What it has of each conversation.
@@ -186,6 +217,7 @@ impl Device {
         config.answer_timeout_ms = self.rng.scaled(1_000, 8_000);
         config.reconnect_base_ms = self.rng.scaled(5, 500);
         config.reconnect_cap_ms = 2_000;
+        config.inbox_epoch = self.inbox_epoch;
         let random = self.rng.next();
         let opened = Client::open(config, &self.storage.journal, random);
         let (mut client, bytes) = opened.map_err(|error| format!("{:?}: {error}", self.index))?;

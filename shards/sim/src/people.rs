@@ -91,7 +91,8 @@ impl People {
             for id in &refused {
                 device.give_up(*id);
             }
-            if !refused.is_empty() {
+            let scrolled = device.scroll(world.outside.clock.us());
+            if scrolled || !refused.is_empty() {
                 world.step_device(DeviceIndex(index))?;
             }
         }

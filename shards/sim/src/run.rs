@@ -29,6 +29,8 @@ const CALM_MAX_US: u64 = 120_000_000;
 const REST_US: u64 = 3_000_000;
 /// The name of every user's last reader.
 const READER: DeviceId = DeviceId(1_000);
+/// Of every inbox: nothing restores a server here.
+const EPOCH: u64 = 1;
 
 /// What became of a run.
 #[derive(Clone, Debug)]
@@ -177,7 +179,10 @@ fn behind(world: &World) -> Vec<DeviceIndex> {
         *head = device.position().max(*head);
     }
     let behind = living().filter(|device| {
-        !device.caught_up || !device.settled() || device.position() < heads[&device.user]
+        !device.caught_up
+            || !device.settled()
+            || !device.has_all()
+            || device.position() < heads[&device.user]
     });
     behind.map(|device| device.index).collect()
 }
@@ -199,6 +204,7 @@ fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<Entry>>, String> {
     let mut inboxes = BTreeMap::new();
     for user in users {
         let reader = world.register(user, READER, Storage::default());
+        world.devices[reader.0].inbox_epoch = EPOCH;
         let began = world.now();
         let mut next_look = began;
         while !world.devices[reader.0].caught_up {

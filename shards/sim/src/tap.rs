@@ -136,7 +136,12 @@ impl Tap {
             | ServerFrame::Refused(_)
             | ServerFrame::Pong(_)
             | ServerFrame::GoAway(_)
-            | ServerFrame::Close(_) => {}
+            | ServerFrame::Close(_)
+            // Pages repeat what entries and histories are judged by.
+            | ServerFrame::HistoryItem(_)
+            | ServerFrame::ChatHead(_)
+            | ServerFrame::RequestRefused(_)
+            | ServerFrame::End(_) => {}
             other => return Err(format!("not looked at: {other:?}")),
         }
         Ok(())

@@ -1,12 +1,16 @@
-//! Cores with disks, lanes and clients in memory, in steps of a millisecond. The store takes every
-//! batch and never says anything but "empty", so what a test needs stays in the log.
+//! Cores with disks, lanes and clients in memory, in steps of a millisecond. Unless a test brings
+//! a store, there is one that takes every batch and never says anything but "empty", so what a
+//! test needs stays in the log.
 
+use persistence::MemoryStore as Store;
 use persistence::{FoundLog, IoDone, IoOp, Loaded, Recovered};
 use shards::{
     Adoption, Answer, Ask, Claims, ConnId, Core, CoreConfig, CoreIndex, Driver, Effect, Event,
-    Handle, Limits, Now, Relay, Reply, Taken, token::Key, turn,
+    Handle, Limits, Now, Relay, Reply, Stats, Taken, token::Key, turn,
 };
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use wire::{ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId};
 
 /// Limits under which nothing is evicted or flushed while a test runs.
@@ -44,6 +48,10 @@ struct Memory {
     relays: Vec<Relay>,
     /// Writes become durable only when told.
     disk_waits: bool,
+    store: Option<Rc<RefCell<Store>>>,
+    /// Answers to reads come only when told.
+    store_waits: bool,
+    answers: Vec<Event<'static>>,
     held: Vec<Event<'static>>,
     /// Sends stay on their way for ever.
     sends_wait: bool,
@@ -94,13 +102,15 @@ impl Driver for Memory {
             }
             Effect::Write(op) => self.write(op),
             Effect::Ask { id, ask } => {
-                let reply = match ask {
-                    Ask::Write(_) => Reply::Written,
-                    Ask::Load(load) => Reply::Loaded(Loaded::empty(&load)),
-                    Ask::Page(page) => Reply::Paged(empty_page(&page)),
-                    Ask::Scan(scan) => panic!("everything is in memory: {scan:?}"),
+                let reply = match &self.store {
+                    Some(store) => ask_store(&mut store.borrow_mut(), &ask),
+                    None => ask_nothing(&ask),
                 };
-                self.done.push_back(Event::Answered(Answer { id, reply: Ok(reply) }));
+                let event = Event::Answered(Answer { id, reply: Ok(reply) });
+                match self.store_waits && !matches!(ask, Ask::Write(_)) {
+                    true => self.answers.push(event),
+                    false => self.done.push_back(event),
+                }
             }
             Effect::Receive { .. } => {}
             Effect::Handoff { conn, to, adoption } => self.hand_over(conn, to, adoption),
@@ -108,6 +118,27 @@ impl Driver for Memory {
     }
 
     fn wait(&mut self, _until_us: Option<u64>) {}
+}
+
+fn ask_nothing(ask: &Ask) -> Reply {
+    match ask {
+        Ask::Write(_) => Reply::Written,
+        Ask::Load(load) => Reply::Loaded(Loaded::empty(load)),
+        Ask::Page(page) => Reply::Paged(empty_page(page)),
+        Ask::Scan(scan) => panic!("everything is in memory: {scan:?}"),
+    }
+}
+
+fn ask_store(store: &mut Store, ask: &Ask) -> Reply {
+    match ask {
+        Ask::Write(batch) => {
+            store.write(batch, || true);
+            Reply::Written
+        }
+        Ask::Load(load) => Reply::Loaded(store.load(load)),
+        Ask::Page(page) => Reply::Paged(store.page(page)),
+        Ask::Scan(scan) => Reply::Scanned(store.scan(scan, scan.entries_max)),
+    }
 }
 
 fn empty_page(page: &persistence::Page) -> persistence::Paged {
@@ -171,15 +202,32 @@ pub struct World {
     connections: u32,
     logs: Vec<FoundLog>,
     generation: u64,
+    store: Option<Rc<RefCell<Store>>>,
 }
 
 impl World {
     /// A new one.
     pub fn new(cores: u16, limits: Limits) -> World {
+        World::with(cores, limits, None)
+    }
+
+    /// A new one with a store.
+    pub fn with_store(cores: u16, limits: Limits) -> World {
+        World::with(cores, limits, Some(Rc::default()))
+    }
+
+    fn with(cores: u16, limits: Limits, store: Option<Rc<RefCell<Store>>>) -> World {
         let now = Now { mono_us: 1_000_000, unix_us: 1_700_000_000_000_000 };
-        let (cores_made, drivers, logs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world =
-            World { limits, cores: cores_made, drivers, now, connections: 0, logs, generation: 0 };
+        let mut world = World {
+            limits,
+            cores: Vec::new(),
+            drivers: Vec::new(),
+            now,
+            connections: 0,
+            logs: Vec::new(),
+            generation: 0,
+            store,
+        };
         world.start(cores);
         world
     }
@@ -199,7 +247,7 @@ impl World {
                 epoch_base: 1,
             };
             self.cores.push(Core::new(config, recovered.deal(index, cores), self.now));
-            self.drivers.push(Memory::default());
+            self.drivers.push(Memory { store: self.store.clone(), ..Memory::default() });
         }
         self.run_ms(5);
     }
@@ -237,6 +285,13 @@ impl World {
         }
     }
 
+    /// Much time passes at once.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.now.mono_us += 1_000 * ms;
+        self.now.unix_us += 1_000 * ms;
+        self.run_ms(5);
+    }
+
     /// A client that says HELLO, and what the server answers within some milliseconds.
     pub fn attach(&mut self, user: u64, device: u32, foreground: bool) -> Client {
         self.attach_as(user, device, foreground, "", "")
@@ -251,39 +306,21 @@ impl World {
         name: &str,
         platform: &str,
     ) -> Client {
-        self.attach_with(user, device, foreground, (name, platform), 0)
+        self.greet(user, device, Hello { foreground, name, platform, ..hello(device) })
     }
 
     /// A device that was here before, and has the inbox up to `acked`.
     pub fn attach_again(&mut self, user: u64, device: u32, acked: u64) -> Client {
-        self.attach_with(user, device, false, ("", ""), acked)
+        let inbox_epoch = u64::from(acked != 0);
+        self.greet(user, device, Hello { foreground: false, inbox_epoch, acked, ..hello(device) })
     }
 
-    fn attach_with(
-        &mut self,
-        user: u64,
-        device: u32,
-        foreground: bool,
-        (name, platform): (&str, &str),
-        acked: u64,
-    ) -> Client {
+    fn greet(&mut self, user: u64, device: u32, hello: Hello<'_>) -> Client {
         let core = self.home(user);
         let claims = Claims { user: id(user), device: DeviceId(device) };
         self.connections += 1;
         let conn = ConnId { index: self.connections, generation: 1 };
         let mut bytes = Vec::new();
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            features: 0,
-            outbox: OutboxId(u64::from(device)),
-            inbox_epoch: u64::from(acked != 0),
-            acked,
-            foreground,
-            token: b"unread",
-            name,
-            platform,
-        };
         wire::encode_client(&mut bytes, &ClientFrame::Hello(hello));
         self.drivers[core as usize].links.insert(conn, Link::default());
         let adoption = Box::new(Adoption { claims, bytes });
@@ -291,6 +328,12 @@ impl World {
         self.drivers[core as usize].done.push_back(event);
         self.run_ms(5);
         Client { core, conn }
+    }
+
+    /// A client that says where it is.
+    pub fn attach_at(&mut self, user: u64, device: u32, inbox_epoch: u64, acked: u64) -> Client {
+        let hello = Hello { inbox_epoch, acked, ..hello(device) };
+        self.greet(user, device, hello)
     }
 
     /// The bytes of a HELLO of this device, with a token and this past.
@@ -390,6 +433,39 @@ impl World {
             driver.disk_waits = hold;
             driver.done.extend(driver.held.drain(..));
         }
+    }
+
+    /// Whether the answers to reads stay on their way from now on; what was held arrives.
+    pub fn hold_store(&mut self, hold: bool) {
+        for driver in &mut self.drivers {
+            driver.store_waits = hold;
+            driver.done.extend(driver.answers.drain(..));
+        }
+    }
+
+    /// The store, to look into it or to break it.
+    pub fn store(&mut self) -> RefMut<'_, Store> {
+        self.store.as_ref().expect("a world with one").borrow_mut()
+    }
+
+    /// A counter, over all cores.
+    pub fn stat(&self, of: impl Fn(&Stats) -> u64) -> u64 {
+        self.cores.iter().map(|core| of(&core.stats())).sum()
+    }
+}
+
+fn hello(device: u32) -> Hello<'static> {
+    Hello {
+        version_min: 1,
+        version_max: 1,
+        features: 0,
+        outbox: OutboxId(u64::from(device)),
+        inbox_epoch: 0,
+        acked: 0,
+        foreground: false,
+        token: b"unread",
+        name: "",
+        platform: "",
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     network::LinkId,
 };
 use std::collections::{BTreeMap, VecDeque};
-use wire::{Seq, Verdict, Welcome};
+use wire::{Seq, SnapshotReason, Verdict, Welcome};
 
 #[derive(Default)]
 struct Session {
@@ -29,8 +29,10 @@ impl Session {
         ensure(self.welcome.is_none(), || format!("two WELCOMEs: {welcome:?}"))?;
         let goes_on = match welcome.verdict {
             Verdict::Resume => welcome.from == acked && epoch == welcome.inbox_epoch,
-            // Nothing restores a server here, so only a device without a past starts again.
-            Verdict::Snapshot(_) => welcome.from == 0 && epoch == 0,
+            // Nothing restores a server here, so only a device without a past starts anew.
+            Verdict::Snapshot(reason) => {
+                reason == SnapshotReason::NewDevice && welcome.from == welcome.head && epoch == 0
+            }
         };
         ensure(goes_on, || format!("HELLO at {acked} of epoch {epoch}, and {welcome:?}"))?;
         ensure(welcome.head >= welcome.from, || format!("the head is behind: {welcome:?}"))?;
