@@ -70,12 +70,8 @@ fn entries_go_by_age_but_not_from_under_a_device_that_reads() {
 
 #[test]
 fn a_long_backlog_drains_with_bounded_buffers_and_in_order() {
-    let limits = Limits {
-        trim_entries: 512,
-        new_conversations_burst: 64,
-        send_burst: 4_000,
-        ..flushing()
-    };
+    let limits =
+        Limits { trim_entries: 512, new_conversations_burst: 64, send_burst: 4_000, ..flushing() };
     let mut world = World::with_store(1, limits);
     let phone = world.attach(1, 1, true);
     world.cut(phone);
