@@ -368,8 +368,8 @@ impl World {
 
     /// The same client, whether or not it was handed over since.
     pub fn moved(&self, client: Client) -> Client {
-        let conns = self.drivers[client.core as usize].links.keys();
-        let conn = conns.filter(|conn| conn.index == client.conn.index).next_back();
+        let mut conns = self.drivers[client.core as usize].links.keys();
+        let conn = conns.rfind(|conn| conn.index == client.conn.index);
         Client { conn: *conn.expect("a client"), ..client }
     }
 
