@@ -3,8 +3,8 @@
 use wire::planted::{Bug, active};
 use wire::{
     Answer, BODY_BYTES_MAX, BodyHash, Change, Changed, CloseCode, Conv, Deliver,
-    FRAME_OVERHEAD_MAX, FrameError, OutOfOrder, OutboxId, Own, RefusalCode, Refused, Retry,
-    SendKey, Sent, Seq, ServerFrame, Verdict, Welcome, content_hash, decode_server,
+    FRAME_OVERHEAD_MAX, OutOfOrder, OutboxId, Own, RefusalCode, Refused, Retry, SendKey, Sent, Seq,
+    ServerFrame, Verdict, Welcome, content_hash, decode_server,
 };
 
 use crate::connection::Stage;
@@ -40,8 +40,8 @@ impl Client {
     /// Ends the connection because of a fault.
     pub(crate) fn break_off(&mut self, fault: Fault) {
         self.leave(match fault {
-            Fault::Frame(FrameError::TooBig { .. }) => CloseCode::FrameTooBig,
-            Fault::Frame(FrameError::BadLength) | Fault::Decode(_) => CloseCode::Malformed,
+            Fault::Frame(error) => error.close_code(),
+            Fault::Decode(error) => error.close_code(),
             Fault::Protocol(_) => CloseCode::OutOfState,
             Fault::ForeignJournal { .. } => CloseCode::Normal,
             Fault::Silent(_) => CloseCode::IdleTimeout,

@@ -184,6 +184,10 @@ impl Client {
     }
 
     pub(crate) fn request_refused(&mut self, refused: &RequestRefused) -> Result<(), Fault> {
+        if refused.request == 0 {
+            // WATCH: the set of before stays, and the next WATCH may be taken.
+            return Ok(());
+        }
         let index = self.requests.sent(refused.request)?;
         if refused.code.retry() == Retry::Later {
             let until = self.now_ms.saturating_add(self.retry_wait(refused.retry_after_ms));
