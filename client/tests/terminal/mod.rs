@@ -79,6 +79,11 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("own child");
         self.child.wait().expect("own child");
+        // Its ring, which holds the listener, goes a moment after the process: until then a
+        // connection can be made, and is reset.
+        while TcpStream::connect(&self.address).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn restart(&mut self) {
