@@ -163,7 +163,8 @@ impl<'a> Run<'a> {
         self.crowd.run(self.launch.address, habits, Duration::from_millis(length), |_| false);
         match server.has_ended() {
             Some((status, words)) => {
-                let words = format!("the server ended: {status}, {}", words.trim_end());
+                let words: Vec<&str> = words.lines().collect();
+                let words = format!("the server ended: {status}, {}", words.join(" / "));
                 Err(KillError::Ended(self.kills, words))
             }
             None => Ok(server),

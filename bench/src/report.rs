@@ -1,11 +1,16 @@
 //! A result: named numbers, as JSON for programs, as a table for people, as one HTML page.
 
 use crate::ledger::Verdict;
-use crate::{host, html};
+use crate::server::Running;
+use crate::{host, html, process};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Memory that may be resident beside the server's ledger: code, stacks, the allocator's slack.
+const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 
 /// What a run found.
 #[derive(Debug, Default)]
@@ -49,6 +54,22 @@ impl Report {
         self.set("duplicated", verdict.duplicated);
         self.set("reordered", verdict.reordered);
         self.set("foreign", verdict.foreign);
+    }
+
+    /// Notes the most that was resident at a server, which its ledger must explain.
+    pub fn judge_memory(&mut self, server: &Running) -> io::Result<()> {
+        let peak = process::rss_peak_bytes(server.pid())?;
+        self.set("rss_peak_bytes", peak);
+        let ledger = server.ready.as_ref().and_then(|ready| ready["ledger_bytes"].as_u64());
+        let Some(ledger) = ledger else {
+            self.invalidate("the server does not say its memory ledger");
+            return Ok(());
+        };
+        self.set("ledger_bytes", ledger);
+        if peak > ledger + BESIDE_LEDGER_BYTES {
+            self.fail(format!("{peak} bytes were resident, above the ledger {ledger} + 64 MiB"));
+        }
+        Ok(())
     }
 
     /// As `set`, rounded to three digits behind the point.

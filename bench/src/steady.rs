@@ -27,8 +27,6 @@ const FLOOR_KNOWN: [(u32, u32, f64); 6] = [
 const FLOOR_PART: f64 = 0.8;
 /// Most that the generator may be late, at the 99th percentile.
 const LAG_NS_MAX: u64 = 1_000_000;
-/// Memory that may be resident beside the server's ledger: code, stacks, the allocator's slack.
-const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 const WARM_UP: Duration = Duration::from_secs(2);
 const SERVER_PROCESSOR: usize = 0;
 
@@ -170,7 +168,8 @@ fn steady(args: &SteadyArgs, report: &mut Report) -> Result<(), SteadyError> {
     report_speed(report, &ringmail, "");
     report_latency(report, &ringmail, "");
     report_costs(report, &ringmail, "");
-    report_memory(report, &ringmail)?;
+    report.judge_memory(&ringmail.process)?;
+    check_log(report, &ringmail)?;
     if let Some(floor) = &floor {
         report_speed(report, floor, "floor_");
         report_latency(report, floor, "floor_");
@@ -327,18 +326,7 @@ fn report_costs<S: Speak>(report: &mut Report, side: &Side<S>, prefix: &str) {
     }
 }
 
-fn report_memory(report: &mut Report, side: &Side<Ringmail>) -> Result<(), SteadyError> {
-    let peak = process::rss_peak_bytes(side.watch.pid)?;
-    report.set("rss_peak_bytes", peak);
-    let ledger = side.process.ready.as_ref().and_then(|ready| ready["ledger_bytes"].as_u64());
-    let Some(ledger) = ledger else {
-        report.invalidate("the server does not say its memory ledger");
-        return Ok(());
-    };
-    report.set("ledger_bytes", ledger);
-    if peak > ledger + BESIDE_LEDGER_BYTES {
-        report.fail(format!("{peak} bytes were resident, where {ledger} + 64 MiB are allowed"));
-    }
+fn check_log(report: &mut Report, side: &Side<Ringmail>) -> std::io::Result<()> {
     let wanted = libc::O_DIRECT | libc::O_DSYNC;
     let log = process::descriptors(side.watch.pid)?;
     let log: Vec<_> = log.iter().filter(|(path, _)| is_log(path)).collect();

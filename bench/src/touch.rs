@@ -4,7 +4,7 @@
 use crate::body::CHAT_BYTES;
 use crate::crowd::Crowd;
 use crate::random::Random;
-use crate::report::{Outputs, Report};
+use crate::report::{Outputs, Report, median};
 use crate::server::{Launch, Running, Scratch};
 use crate::{process, progress};
 use std::error::Error;
@@ -28,7 +28,6 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// How much more memory the middle of a pass's second half may take than that of its first. The
 /// store's buffers fill and drain; 50,000 users that stayed would take more.
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
-const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
 
 /// Options of `touch`.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,7 +63,7 @@ fn measure(args: &TouchArgs, report: &mut Report) -> Result<(), Box<dyn Error>> 
         let pass = Pass::run(&launch, &server, &mut groups, what, work)?;
         pass.report(what, report);
     }
-    judge_ledger(&server, report)?;
+    report.judge_memory(&server)?;
     judge_conversations(&groups, report);
     server.stop()?;
     Ok(())
@@ -96,18 +95,6 @@ fn launch(scratch: &Scratch) -> Launch {
         launch.set(key, value);
     }
     launch
-}
-
-fn judge_ledger(server: &Running, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let peak = process::rss_peak_bytes(server.pid())?;
-    let ledger = server.ready.as_ref().and_then(|ready| ready["ledger_bytes"].as_u64());
-    let ledger = ledger.ok_or("the server does not tell its ledger")?;
-    report.set("rss_peak_bytes", peak);
-    report.set("ledger_bytes", ledger);
-    if peak > ledger + BESIDE_LEDGER_BYTES {
-        report.fail(format!("{peak} bytes were resident, above the ledger {ledger} + 64 MiB"));
-    }
-    Ok(())
 }
 
 fn judge_conversations(groups: &[Group], report: &mut Report) {
@@ -231,8 +218,9 @@ impl Pass {
     }
 
     fn report(&self, what: &str, report: &mut Report) {
-        let (first, second) = self.rss.split_at(self.rss.len() / 2);
-        let (first, second) = (median(first), median(second));
+        let rss: Vec<f64> = self.rss.iter().map(|&bytes| bytes as f64).collect();
+        let (first, second) = rss.split_at(rss.len() / 2);
+        let (first, second) = (median(first) as u64, median(second) as u64);
         report.set(format!("{what}_ms"), self.took.as_millis() as u64);
         report.set(format!("{what}_rss_bytes_min"), self.rss.iter().min().copied());
         report.set(format!("{what}_rss_bytes_max"), self.rss.iter().max().copied());
@@ -242,10 +230,4 @@ impl Pass {
             report.fail(format!("memory grew from {first} to {second} bytes"));
         }
     }
-}
-
-fn median(values: &[u64]) -> u64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
 }

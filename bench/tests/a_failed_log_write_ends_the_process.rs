@@ -16,13 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts the server deaf to SIGXFSZ, which would end it before it sees the error.
 fn start(launch: &Launch) -> Running {
-    let server = launch.command().unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
-    command.arg(server.get_program()).args(server.get_args());
-    let mut server = Running::spawn(command, None, &launch.errors_file()).unwrap();
-    server.wait_ready(PATIENCE).unwrap();
-    server
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    support::start_through(shell, launch).unwrap()
 }
 
 #[test]

@@ -21,15 +21,12 @@ const FULL: &str = "STORAGE_FULL";
 /// Starts the server with `disk` as a file system of 256 MiB that only it sees. Returns how it
 /// is reached from here.
 fn start(launch: &Launch, disk: &Path) -> (Running, PathBuf) {
-    let server = launch.command().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs -o size=256m tmpfs \"$0\" && exec \"$@\"").arg(disk);
-    command.arg(server.get_program()).args(server.get_args());
-    let mut server = Running::spawn(command, None, &launch.errors_file()).unwrap();
-    if let Err(error) = server.wait_ready(PATIENCE) {
-        panic!("{error}; this test needs util-linux and user namespaces (or root)");
-    }
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    unshare.arg("mount -t tmpfs -o size=256m tmpfs \"$0\" && exec \"$@\"").arg(disk);
+    let server = support::start_through(unshare, launch).unwrap_or_else(|error| {
+        panic!("{error}; this test needs util-linux and user namespaces (or root)")
+    });
     let root = PathBuf::from(format!("/proc/{}/root", server.pid()));
     (server, root.join(disk.strip_prefix("/").unwrap()))
 }

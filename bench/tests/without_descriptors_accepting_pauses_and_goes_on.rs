@@ -42,14 +42,10 @@ fn hoard(count: usize) -> Vec<File> {
 
 /// Starts a server that may open `LIMIT` files, of which `inherited` are open.
 fn start(launch: &Launch, inherited: usize) -> Running {
-    let server = launch.command().unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"")]);
-    command.arg(server.get_program()).args(server.get_args());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"")]);
     let _hoard = hoard(inherited);
-    let mut server = Running::spawn(command, None, &launch.errors_file()).unwrap();
-    server.wait_ready(PATIENCE).unwrap();
-    server
+    support::start_through(shell, launch).unwrap()
 }
 
 #[test]

@@ -4,9 +4,14 @@
 
 pub mod raw;
 
+use bench::server::{Launch, Running, ServerError};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
+
+/// How long a server may take to be ready.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Builds `ringmail` in the profile of this test, if it is not up to date.
 pub fn build_server() {
@@ -24,6 +29,15 @@ pub fn build_server() {
 /// Where tests keep files: on a disk.
 pub fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Starts the server as the last arguments of another program, which runs it in its own place.
+pub fn start_through(mut program: Command, launch: &Launch) -> Result<Running, ServerError> {
+    let server = launch.command()?;
+    program.arg(server.get_program()).args(server.get_args());
+    let mut server = Running::spawn(program, None, &launch.errors_file())?;
+    server.wait_ready(READY_PATIENCE)?;
+    Ok(server)
 }
 
 /// Runs `ringmail-bench` with these arguments: its result, and whether it ended well.

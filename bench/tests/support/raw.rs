@@ -1,8 +1,8 @@
 //! A device that speaks the wire's frames by hand, and reads only when it is told to.
 
 use client::wire::{
-    self, Ack, Answer, BodyHash, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId,
-    Send, SendKey, ServerFrame,
+    self, Ack, Answer, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId, Send,
+    SendKey, ServerFrame,
 };
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io::{Read, Write};
@@ -18,7 +18,6 @@ pub enum Said {
     Sent { n: u64 },
     Refused { n: u64, code: wire::RefusalCode, limit: u64 },
     Message { body: Vec<u8> },
-    Own { hash: BodyHash },
     Closed { code: wire::CloseCode },
     Other,
 }
@@ -145,7 +144,7 @@ fn said(frame: &ServerFrame<'_>) -> (Said, u64) {
         ServerFrame::Deliver(deliver) => {
             (Said::Message { body: deliver.body.to_vec() }, deliver.d_inbox)
         }
-        ServerFrame::Own(own) => (Said::Own { hash: own.hash }, own.d_inbox),
+        ServerFrame::Own(own) => (Said::Other, own.d_inbox),
         ServerFrame::Close(close) => (Said::Closed { code: close.code }, 0),
         _ => (Said::Other, 0),
     }
