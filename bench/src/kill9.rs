@@ -201,7 +201,10 @@ impl<'a> Run<'a> {
         let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
         if !self.crowd.run(address, None, SETTLE_PATIENCE, settled) {
             let waits_for = self.crowd.waits_for();
-            return Err(KillError::Unsettled("not every send was settled and delivered", waits_for));
+            return Err(KillError::Unsettled(
+                "not every send was settled and delivered",
+                waits_for,
+            ));
         }
         crate::progress("reading back with second devices");
         let tokens = self.launch.tokens(FIRST_USER, 2, self.args.users as usize)?;
