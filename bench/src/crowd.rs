@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long the crowd sleeps when nothing moved.
 const PAUSE: Duration = Duration::from_micros(200);
+/// Of every inbox, as long as nothing restores a server.
+const FIRST_EPOCH: u64 = 1;
 
 /// What the members do by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ impl Crowd {
             ack_delay_ms: 20,
             reconnect_base_ms: 4,
             reconnect_cap_ms: 32,
+            // Every device reads from the first entry on, also one that attaches when others have
+            // written already: to the server it is no new one, which would begin with a snapshot.
+            inbox_epoch: FIRST_EPOCH,
             ..Config::new(Vec::new())
         };
         let mut crowd = Crowd {
@@ -85,9 +90,7 @@ impl Crowd {
     }
 
     fn join(&mut self, user: u32, reader: u8, token: Vec<u8>) {
-        // A reader reads from the first entry on, and nothing restores a server here.
-        let inbox_epoch = u64::from(reader > 0);
-        let config = Config { token, inbox_epoch, ..self.config.clone() };
+        let config = Config { token, ..self.config.clone() };
         let device = Device::new(config, self.random.number());
         let (unsettled, streams) = (HashMap::new(), HashMap::new());
         let member = Member { user, reader, device, unsettled, streams, caught_up: false };
@@ -142,6 +145,14 @@ impl Crowd {
         self.members.iter().all(|member| {
             member.caught_up && member.unsettled.is_empty() && !member.device.client().has_pending()
         })
+    }
+
+    /// What a crowd that does not settle still waits for, in words.
+    pub fn waits_for(&self) -> String {
+        let behind = self.members.iter().filter(|member| !member.caught_up).count();
+        let unsettled: usize = self.members.iter().map(|member| member.unsettled.len()).sum();
+        let missing = self.ledger.missing();
+        format!("{behind} devices not caught up, {unsettled} sends not settled, {missing}")
     }
 
     /// Sends of this user's first device that are not settled.

@@ -73,8 +73,8 @@ enum KillError {
     Server(#[from] ServerError),
     #[error("after kill {0}: {1}")]
     Ended(u64, String),
-    #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}")]
-    Unsettled(&'static str),
+    #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}: {1}")]
+    Unsettled(&'static str, String),
 }
 
 struct Run<'a> {
@@ -199,18 +199,23 @@ impl<'a> Run<'a> {
         let address = self.launch.address;
         crate::progress("settling");
         let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
-        let settled = self.crowd.run(address, None, SETTLE_PATIENCE, settled);
+        if !self.crowd.run(address, None, SETTLE_PATIENCE, settled) {
+            let waits_for = self.crowd.waits_for();
+            return Err(KillError::Unsettled(
+                "not every send was settled and delivered",
+                waits_for,
+            ));
+        }
         crate::progress("reading back with second devices");
         let tokens = self.launch.tokens(FIRST_USER, 2, self.args.users as usize)?;
         for (user, token) in (0..).zip(tokens).step_by(2) {
             self.crowd.add_reader(user, token);
         }
         let level = self.crowd.run(address, None, SETTLE_PATIENCE, |c| c.readers_are_level());
-        if !settled {
-            return Err(KillError::Unsettled("not every send was settled and delivered"));
-        }
         if !level {
-            return Err(KillError::Unsettled("the second devices did not read to the end"));
+            let waits_for = self.crowd.waits_for();
+            let end = "the second devices did not read to the end";
+            return Err(KillError::Unsettled(end, waits_for));
         }
         server.stop()?;
         Ok(())

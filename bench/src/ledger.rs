@@ -142,6 +142,19 @@ impl Ledger {
         self.messages.iter().all(|message| message.acked != 0 && self.unseen(message) == 0)
     }
 
+    /// What is missing, in words: how many have no ack or were not seen, and the first of them.
+    pub fn missing(&self) -> String {
+        let open = |message: &Message| message.acked == 0 || self.unseen(message) > 0;
+        let missing: Vec<_> = (0..).zip(&self.messages).filter(|(_, m)| open(m)).collect();
+        let count = missing.len();
+        match missing.first() {
+            Some((number, message)) => {
+                format!("{count} messages not acked or not seen, the first: {number}, {message:?}")
+            }
+            None => "no message".to_owned(),
+        }
+    }
+
     /// How many devices should have seen this message, and did not.
     fn unseen(&self, message: &Message) -> u64 {
         let readers = self.readers.get(&message.receiver).copied().unwrap_or(1);
