@@ -4,7 +4,7 @@
 //! **Invariant:** until all of it is recorded the device keeps its old number, or none, so a crash
 //! in between starts anew; nothing is acked meanwhile.
 
-use wire::{Command, Conv, Seq, Welcome};
+use wire::{Conv, Seq, Welcome};
 
 use crate::entry::Entry;
 use crate::requests::Ask;
@@ -27,7 +27,9 @@ impl Client {
             self.record(&Entry::Inbox { epoch: 0, position: 0 });
         }
         self.record(&Entry::Skipped);
-        self.record(&Entry::Applied { command: Command::Privacy(welcome.privacy) });
+        let mut command = Vec::new();
+        wire::Command::Privacy(welcome.privacy).encode(&mut command);
+        self.record(&Entry::Applied { command: &command });
         let (epoch, position) = (welcome.inbox_epoch, welcome.from);
         self.overview = Some(Overview { epoch, position, listed: false });
         self.requests.push(Ask::Chats { before: position.saturating_add(1) }, true);
