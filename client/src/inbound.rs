@@ -180,8 +180,16 @@ impl Client {
         let &Deliver { conv, conv_seq, time_ms, body, .. } = deliver;
         let place = Place { conv, conv_seq, time_ms };
         self.typing_ended(conv);
-        if self.note(place, Kind::Peer, wire::body_hash(body), Some(body), Source::Inbox) {
-            let (kind, body) = (Kind::Peer, Some(body.to_vec()));
+        // Without a text it was deleted for everyone, perhaps by an entry that does not come.
+        let deleted = body.is_empty();
+        let hash = if deleted { BodyHash(0) } else { wire::body_hash(body) };
+        let body = Some(body).filter(|_| !deleted);
+        if self.note(place, Kind::Peer, hash, body, Source::Inbox) {
+            if deleted && self.config.keep_history {
+                let (target, by, delete, body) = (conv_seq, 0, true, None);
+                self.record(&Entry::Changed { conv, target, by, delete, body });
+            }
+            let (kind, body) = (Kind::Peer, body.map(<[u8]>::to_vec));
             self.tell(ClientEvent::Message { conv, conv_seq, time_ms, kind, body });
         }
         Ok(())

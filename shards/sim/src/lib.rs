@@ -15,6 +15,7 @@ mod lanes;
 mod mischief;
 mod network;
 mod people;
+mod person;
 mod plan;
 mod run;
 mod seed;

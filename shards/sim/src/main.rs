@@ -2,7 +2,8 @@
 
 use std::{process::ExitCode, time::Instant};
 
-const USAGE: &str = "usage: ringmail-sim --seed S [--verbose] | --seeds N [--from S]";
+const USAGE: &str =
+    "usage: ringmail-sim --seed S [--verbose] | --seeds N [--from S]  [--plant BUG]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -10,6 +11,9 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--plant") {
+        plant(arguments.get(at + 1).map_or("", String::as_str));
+    }
     let verbose = arguments.iter().any(|argument| argument == "--verbose");
     match (number("--seed"), number("--seeds")) {
         (Some(seed), _) => one(seed, verbose),
@@ -19,6 +23,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+#[cfg(feature = "planted")]
+fn plant(name: &str) {
+    use wire::planted::{Bug, plant};
+    let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    plant(Some(bug.unwrap_or_else(|| panic!("no such bug: {name}; there are {:?}", Bug::ALL))));
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_name: &str) {
+    panic!("needs the feature `planted`");
 }
 
 fn one(seed: u64, verbose: bool) -> ExitCode {

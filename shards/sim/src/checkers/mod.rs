@@ -4,6 +4,7 @@ mod durability;
 mod exactly_once;
 mod liveness;
 mod order;
+mod orders;
 mod sessions;
 mod time;
 
