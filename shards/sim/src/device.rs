@@ -115,9 +115,10 @@ impl Device {
         self.client.as_ref().map_or(0, |client| client.position().1)
     }
 
-    /// Whether it reads a snapshot.
+    /// Whether it reads a snapshot, or has yet to.
     pub fn is_starting(&self) -> bool {
-        self.client.as_ref().is_none_or(Client::is_starting)
+        let starting = |client: &Client| client.is_starting() || client.position().0 == 0;
+        self.client.as_ref().is_none_or(starting)
     }
 
     /// Whether nothing that it sent is unsettled, as far as it runs.
@@ -146,9 +147,20 @@ impl Device {
         client.conversations().filter_map(hole).collect()
     }
 
+    /// Messages of other own devices whose text is not here.
+    pub fn lacking(&self) -> Vec<(Conv, Seq)> {
+        let Some(client) = &self.client else { return Vec::new() };
+        let lacks = |m: &client::Message| m.kind == Kind::Own && m.body.is_none() && !m.deleted;
+        let places = client.conversations().flat_map(|conv| {
+            let messages = client.history(conv).filter(move |(_, message)| lacks(message));
+            messages.map(move |(seq, _)| (conv, seq))
+        });
+        places.collect()
+    }
+
     /// Whether it has everything of its conversations.
     pub fn has_all(&self) -> bool {
-        self.holes().is_empty()
+        self.client.is_some() && self.holes().is_empty() && self.lacking().is_empty()
     }
 
     /// Its person scrolls up, as far as there is something to load. At most every 200 ms.

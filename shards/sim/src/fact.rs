@@ -180,10 +180,6 @@ pub enum Fact {
         link: LinkId,
         /// Of which request.
         request: u64,
-        /// Who asked.
-        user: UserId,
-        /// The conversation.
-        conv: ConvKey,
         /// The place.
         conv_seq: Seq,
         /// What stands there, unless it is hidden.
@@ -264,8 +260,10 @@ pub struct End {
     /// Every user's inbox, read from its first entry on by a device that attached only then;
     /// empty where retention took entries away.
     pub inboxes: BTreeMap<UserId, Vec<Entry>>,
-    /// What each surviving device shows, and those that read the inboxes.
+    /// What each surviving device shows.
     pub views: Vec<View>,
+    /// What the devices show that read the inboxes.
+    pub readers: Vec<View>,
     /// What a new device of each user shows: a snapshot, and all pages of history.
     pub newcomers: BTreeMap<UserId, View>,
     /// Messages that surviving devices still hold unsettled.

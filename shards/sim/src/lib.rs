@@ -24,3 +24,4 @@ mod trace;
 mod world;
 
 pub use run::{ACKS_MIN, CRASHES_MIN, EVENTS_MIN, Report, run};
+pub use trace::Trail;

@@ -1,5 +1,6 @@
 //! `ringmail-sim`: replays one seed with a readable trace, or runs many.
 
+use sim::Trail;
 use std::{process::ExitCode, time::Instant};
 
 const USAGE: &str =
@@ -39,7 +40,7 @@ fn plant(_name: &str) {
 
 fn one(seed: u64, verbose: bool) -> ExitCode {
     println!("seed {seed}");
-    let report = sim::run(seed, verbose);
+    let report = sim::run(seed, if verbose { Trail::Print } else { Trail::Hash });
     println!("{report:#?}");
     if report.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -49,7 +50,7 @@ fn many(from: u64, count: u64) -> ExitCode {
     let mut failures = 0;
     let (mut events, mut acks, mut virtual_us) = (0, 0, 0);
     for (done, seed) in (from..from + count).enumerate() {
-        let report = sim::run(seed, false);
+        let report = sim::run(seed, Trail::Count);
         (events, acks) = (events + report.events, acks + report.acks);
         virtual_us += report.virtual_us;
         if let Some(failure) = &report.failure {

@@ -7,6 +7,7 @@ use crate::{
     people::People,
     plan::Plan,
     seed::Rng,
+    trace::Trail,
     world::World,
 };
 use std::{
@@ -39,7 +40,7 @@ const EPOCH: u64 = 1;
 pub struct Report {
     /// Its seed.
     pub seed: u64,
-    /// Covers every event and effect with its bytes.
+    /// Covers every event and effect with its bytes; 0 where the trail has none.
     pub hash: u64,
     /// Events that cores handled.
     pub events: u64,
@@ -54,13 +55,13 @@ pub struct Report {
 }
 
 /// Runs a seed. A panic of the code under test is a failure too.
-pub fn run(seed: u64, verbose: bool) -> Report {
+pub fn run(seed: u64, trail: Trail) -> Report {
     let mut rng = Rng::new(seed);
     let plan = Plan::draw(&mut rng);
-    if verbose {
+    if trail == Trail::Print {
         println!("seed {seed}: {plan:#?}");
     }
-    let mut world = World::new(plan, &mut rng, verbose);
+    let mut world = World::new(plan, &mut rng, trail);
     let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world, &mut rng)));
     let failure = match outcome {
         Ok(played) => played.err(),
@@ -103,8 +104,13 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
 fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Result<(), String> {
     loop {
         let events = world.outside.trace.events();
-        if events >= EVENTS_MIN && world.acks >= ACKS_MIN && world.crashes >= CRASHES_MIN {
-            return Ok(());
+        if events >= EVENTS_MIN && world.acks >= ACKS_MIN {
+            if world.crashes >= CRASHES_MIN {
+                return Ok(());
+            }
+            if world.is_up() {
+                world.crash();
+            }
         }
         if world.now() > CHAOS_MAX_US {
             let (acks, crashes) = (world.acks, world.crashes);
@@ -158,14 +164,15 @@ fn restless(world: &World) -> Vec<String> {
     let told = behind.map(|device| {
         let unsettled = device.unsettled();
         format!(
-            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}",
+            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}, lacks {:?}",
             device.index,
             device.user,
             device.link(),
             device.caught_up,
             device.position(),
             unsettled.len(),
-            unsettled.first()
+            unsettled.first(),
+            device.lacking()
         )
     });
     told.collect()
@@ -209,7 +216,7 @@ fn read_all(world: &mut World, people: &mut People, end: &mut End) -> Result<(),
         if world.plan.keeps_inboxes() {
             let reader = attend(world, people, user, READER, EPOCH)?;
             end.inboxes.insert(user, world.entries_of(reader));
-            end.views.push(world.devices[reader.0].view());
+            end.readers.push(world.devices[reader.0].view());
             world.retire(reader);
         }
         let newcomer = attend(world, people, user, NEWCOMER, 0)?;

@@ -243,7 +243,7 @@ impl Tap {
         if *kind == HistoryKind::Gap {
             return Err(format!("nothing was lost, and {item:?}"));
         }
-        facts.push(Fact::Item { link, request, user, conv, conv_seq, placed });
+        facts.push(Fact::Item { link, request, conv_seq, placed });
         Ok(())
     }
 

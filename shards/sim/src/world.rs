@@ -12,7 +12,7 @@ use crate::{
     network::{LinkId, Network},
     plan::Plan,
     seed::Rng,
-    trace::Trace,
+    trace::{Trace, Trail},
 };
 use persistence::Recovered;
 use shards::{Claims, Core, CoreConfig, CoreIndex, token};
@@ -53,14 +53,14 @@ pub struct World {
 
 impl World {
     /// An empty directory, a node that starts, and devices that are new.
-    pub fn new(plan: Plan, rng: &mut Rng, verbose: bool) -> World {
+    pub fn new(plan: Plan, rng: &mut Rng, trail: Trail) -> World {
         let outside = Outside {
             clock: Clock::default(),
             network: Network::new(rng.fork()),
             disk: Disk::new(rng.fork()),
             backend: Backend::new(rng.fork()),
             lanes: Lanes::new(0, 0, rng.fork()),
-            trace: Trace::new(verbose),
+            trace: Trace::new(trail),
             cores: 0,
             connections_max: plan.limits.connections_max,
             own: Vec::new(),

@@ -5,7 +5,7 @@ use super::{Checker, ensure, orders::Orders};
 use crate::fact::{End, Fact, Placed, View};
 use client::{Kind, Message};
 use std::collections::BTreeMap;
-use wire::UserId;
+use wire::{BodyHash, UserId};
 
 /// All promises so far.
 #[derive(Default)]
@@ -42,7 +42,7 @@ fn is(message: &Message, placed: &Placed, user: UserId) -> bool {
         _ => false,
     };
     let changed = message.deleted || message.edited_by > 0 || message.kind == Kind::PeerChange;
-    let untold = !own && (changed || message.body.is_none());
+    let untold = !own && (changed || message.body.is_none() || placed.hash == BodyHash(0));
     kind && (message.hash == placed.hash || untold)
 }
 
@@ -63,7 +63,7 @@ impl Checker for Durability {
 
     fn finish(&mut self, end: &End) -> Result<(), String> {
         let mut views: BTreeMap<UserId, Vec<&View>> = BTreeMap::new();
-        for view in end.views.iter().chain(end.newcomers.values()) {
+        for view in end.views.iter().chain(&end.readers).chain(end.newcomers.values()) {
             views.entry(view.user).or_default().push(view);
         }
         let promised = self.promised.iter().flat_map(|placed| {
