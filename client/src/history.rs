@@ -82,7 +82,13 @@ impl Client {
         }
         if request.own {
             let found = self.state.conversations.get(&conv);
-            let lacks = |found: &Conversation| found.missing.range(first..=last).next().is_some();
+            // An edit above the page's head came while the page was under way.
+            let told = |found: &Conversation, seq: &Seq| {
+                found.history.get(seq).is_none_or(|message| message.edited_by <= end.head)
+            };
+            let lacks = |found: &Conversation| {
+                found.missing.range(first..=last).any(|seq| told(found, seq))
+            };
             let searches = direction == Direction::Newer;
             // Whatever the server does not tell now, it is not asked for again on this attach.
             if searches && end.next > 0 && self.state.sending.contains(&conv) {

@@ -200,7 +200,9 @@ impl Client {
         let &Changed { conv, conv_seq, time_ms, change, body, .. } = changed;
         let place = Place { conv, conv_seq, time_ms };
         let hash = content_hash(body, Some(change));
-        if self.note(place, Kind::PeerChange, hash, None, Source::Inbox) {
+        // Without a text a later change, or one that is hidden, has taken its place.
+        let says = change.delete || !body.is_empty();
+        if self.note(place, Kind::PeerChange, hash, None, Source::Inbox) && says {
             self.note_change(place, change, Some(body));
         }
         Ok(())
@@ -228,6 +230,7 @@ impl Client {
         }
         let kind = own_kind(void, change);
         if self.note(place, kind, hash, None, Source::Inbox) {
+            self.futile.remove(&own.conv);
             match change.filter(|_| !void) {
                 Some(change) => self.note_change(place, change, None),
                 None => {

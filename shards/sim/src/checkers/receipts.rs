@@ -2,20 +2,29 @@
 //! as read somebody read; and once there is rest, all of it was told (P5, R13).
 
 use super::{Checker, ensure, orders::Orders};
-use crate::fact::{DeviceIndex, End, Fact, View};
+use crate::{
+    fact::{DeviceIndex, End, Fact, View},
+    network::LinkId,
+};
 use persistence::ConvKey;
-use std::collections::BTreeMap;
-use wire::{Seq, UserId};
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{Seq, SnapshotReason, UserId, Verdict};
 
 type Marks = (Seq, Vec<Seq>);
 
 /// What was acked and read, and what was told of it.
 #[derive(Default)]
 pub struct Receipts {
+    links: BTreeMap<LinkId, DeviceIndex>,
     /// The places of peers' entries, by user and number.
     places: BTreeMap<(UserId, Seq), (ConvKey, Seq)>,
+    /// Those that each device received itself, and has not acked.
+    unacked: BTreeMap<(DeviceIndex, Seq), (ConvKey, Seq)>,
     /// Each device's entries up to here are counted, or were never sent to it.
     counted: BTreeMap<DeviceIndex, Seq>,
+    /// Users of whom retention overtook a device: what it acked last, nothing tells any more.
+    overtaken: BTreeSet<UserId>,
+    /// What each device received and acked: a copy's past is not known.
     acked_by: BTreeMap<(DeviceIndex, ConvKey), Seq>,
     acked: BTreeMap<(UserId, ConvKey), Seq>,
     read: BTreeMap<(UserId, ConvKey), Seq>,
@@ -27,17 +36,20 @@ pub struct Receipts {
 
 impl Receipts {
     fn acks(&mut self, device: DeviceIndex, user: UserId, acked: Seq) {
+        let later = self.unacked.split_off(&(device, acked + 1));
+        let mut others = self.unacked.split_off(&(device, 0));
+        for (conv, seq) in std::mem::replace(&mut others, later).into_values() {
+            let mark = self.acked_by.entry((device, conv)).or_default();
+            *mark = seq.max(*mark);
+        }
+        self.unacked.append(&mut others);
         let counted = self.counted.entry(device).or_default();
         if acked <= *counted {
             return;
         }
         for (_, &(conv, seq)) in self.places.range((user, *counted + 1)..=(user, acked)) {
-            for mark in [
-                self.acked_by.entry((device, conv)).or_default(),
-                self.acked.entry((user, conv)).or_default(),
-            ] {
-                *mark = seq.max(*mark);
-            }
+            let mark = self.acked.entry((user, conv)).or_default();
+            *mark = seq.max(*mark);
         }
         *counted = acked;
     }
@@ -83,7 +95,7 @@ impl Receipts {
     fn told(&self, view: &View, end: &End) -> Result<(), String> {
         for (&conv, shown) in &view.convs {
             let peer = conv.peer_of(view.user);
-            if self.orders.blocked(peer, view.user) {
+            if self.orders.blocked(peer, view.user) || self.overtaken.contains(&peer) {
                 continue;
             }
             let peers = || end.views.iter().filter(|other| other.user == peer);
@@ -116,11 +128,16 @@ impl Checker for Receipts {
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
         self.orders.observe(fact);
         match *fact {
-            Fact::Received { ref entry, .. } if entry.placed.sender != entry.user => {
+            Fact::Received { link, ref entry } if entry.placed.sender != entry.user => {
                 let place = (entry.placed.conv, entry.placed.conv_seq);
                 self.places.insert((entry.user, entry.inbox_seq), place);
+                self.unacked.insert((self.links[&link], entry.inbox_seq), place);
             }
-            Fact::Welcomed { device, ref welcome, .. } => {
+            Fact::Welcomed { link, device, ref welcome } => {
+                self.links.insert(link, device);
+                if welcome.verdict == Verdict::Snapshot(SnapshotReason::TooFar) {
+                    self.overtaken.insert(welcome.user);
+                }
                 let counted = self.counted.entry(device).or_default();
                 *counted = welcome.from.max(*counted);
             }
