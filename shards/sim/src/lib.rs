@@ -17,6 +17,7 @@ mod network;
 mod people;
 mod person;
 mod plan;
+mod presence;
 mod run;
 mod seed;
 mod tap;

@@ -42,6 +42,11 @@ impl Plan {
         let mut limits = limits(rng);
         // A user with a session stays in memory; two more can come and go.
         limits.users_max = limits.users_max.max(users.len() as u32 + 2);
+        // All devices can watch all users, or nobody could say what each must know.
+        limits.watch_max = limits.watch_max.max(20);
+        limits.watches_max = limits.watches_max.max(1_000);
+        limits.circles_max = limits.circles_max.max(30);
+        limits.presence_window_ms = limits.presence_window_ms.min(200);
         // Where nothing is taken away, the last readers read every inbox from its first entry on.
         limits.trim_entries = if rng.chance(500) { u32::MAX } else { rng.scaled(4, 64) as u32 };
         limits.inbox_age_ms = rng.scaled(limits.inbox_age_ms, 30 * 86_400_000);

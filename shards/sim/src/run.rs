@@ -6,6 +6,7 @@ use crate::{
     mischief::Mischief,
     people::People,
     plan::Plan,
+    presence,
     seed::Rng,
     trace::Trail,
     world::World,
@@ -89,6 +90,9 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     chaos(world, &mut people, &mut mischief)?;
     mischief.end(world);
     let rested = calm(world, &mut people)?;
+    if rested {
+        presence::watch_each_other(world, rng)?;
+    }
     let mut end = gather(world);
     end.restless = if rested { Vec::new() } else { restless(world) };
     if rested {

@@ -135,6 +135,10 @@ impl Checker for Receipts {
             }
             Fact::Welcomed { link, device, ref welcome } => {
                 self.links.insert(link, device);
+                if welcome.verdict != Verdict::Resume {
+                    // What it received of them is not what it acks from now on.
+                    self.unacked.retain(|(other, _), _| *other != device);
+                }
                 if welcome.verdict == Verdict::Snapshot(SnapshotReason::TooFar) {
                     self.overtaken.insert(welcome.user);
                 }
