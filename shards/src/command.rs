@@ -263,6 +263,9 @@ impl Shard {
             Some(Command::Revoke { device }) => Some(device),
             _ => None,
         };
+        if let Some(Command::Privacy(privacy)) = applied {
+            self.users.ready(id).visible_privacy = privacy;
+        }
         self.users.ready(id).visible = inbox_seq;
         self.pump_user(id);
         if shows {

@@ -191,6 +191,7 @@ impl Recovered {
                 unreachable!("a command stands there")
             };
             user.apply_command(&record);
+            user.visible_privacy = user.privacy;
         }
         let seen_us = user.standing.last_seen_us.max(of_user.last_seen_us);
         (user.standing.last_seen_us, user.seen_us) = (seen_us, seen_us);

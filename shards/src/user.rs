@@ -34,6 +34,8 @@ pub(crate) struct User {
     pub attaches: Bucket,
     /// Who sees what.
     pub privacy: Privacy,
+    /// The same as of the entries that devices may see: what WELCOME tells.
+    pub visible_privacy: Privacy,
     /// Online or not, as it was announced.
     pub standing: Standing,
     /// End of the grace, on the monotonic clock, while nobody is in the foreground any more.
@@ -159,6 +161,7 @@ impl User {
             pages: full(limits.page_burst),
             attaches: full(limits.attach_burst),
             privacy: state.privacy,
+            visible_privacy: state.privacy,
             standing: Standing { online: false, last_seen_us: state.last_seen_us },
             leaves_us: None,
             left_us: 0,

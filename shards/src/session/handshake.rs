@@ -176,7 +176,7 @@ impl Shard {
             heartbeat_ms: limits.heartbeat_ms,
             server_time_ms: self.now.unix_us / 1_000,
             body_bytes_max: u64::from(limits.body_bytes_max),
-            privacy: Default::default(),
+            privacy: user.visible_privacy,
         };
         let attached = Attached {
             user: greeting.user,
