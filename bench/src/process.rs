@@ -27,7 +27,8 @@ pub fn cpu_ns_by_thread(pid: u32) -> io::Result<BTreeMap<String, u64>> {
         let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
         // Time on a processor, time waiting for one, slices.
         let ran = times.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-        *threads.entry(name.trim().to_owned()).or_default() += ran.ok_or_else(|| odd("schedstat"))?;
+        *threads.entry(name.trim().to_owned()).or_default() +=
+            ran.ok_or_else(|| odd("schedstat"))?;
     }
     Ok(threads)
 }
