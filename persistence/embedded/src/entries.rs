@@ -49,6 +49,9 @@ impl Tables {
     fn trim(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Result<BTreeMap<UserId, Seq>> {
         let mut trimmed = BTreeMap::new();
         for &user in batch.heads.keys().chain(batch.trims.keys()) {
+            if trimmed.contains_key(&user) {
+                continue;
+            }
             let row = self.users.get(keys::of_user(user, user::TRIMMED))?;
             let before = row.map_or(Ok(0), |row| read(&row))?;
             let upto = batch.trims.get(&user).copied().unwrap_or(0).max(before);

@@ -7,7 +7,6 @@ use crate::values::{self, Stored, read, written};
 use crate::{keys, keys::member, keys::user};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use persistence::{Batch, ChangeRow, Content, ConvKey, MessageRow, Row, add_range};
-use std::collections::BTreeMap;
 use wire::{Seq, UserId};
 
 type Done = Result<(), StoreError>;
