@@ -45,7 +45,8 @@ impl Lanes {
     /// Puts an item in the lane; it arrives after the one before it.
     pub fn push(&mut self, now: u64, from: CoreIndex, to: CoreIndex, item: Item) {
         assert_ne!(from, to, "a core has no lane to itself");
-        let delay = if !self.calm && self.rng.chance(50) { self.rng.scaled(100, 50_000) } else { 1 };
+        let delay =
+            if !self.calm && self.rng.chance(50) { self.rng.scaled(100, 50_000) } else { 1 };
         let queue = &mut self.queues[from as usize * self.cores + to as usize];
         assert!(queue.len() < self.entries_max, "lane {from} → {to} is full: {queue:?}");
         let earliest = queue.back().map_or(0, |(at, _)| *at);

@@ -77,12 +77,7 @@ fn judge(world: &World, devices: &[DeviceIndex]) -> Result<(), String> {
 }
 
 /// What a watcher may know of a target.
-fn state(
-    world: &World,
-    devices: &[DeviceIndex],
-    watcher: UserId,
-    target: UserId,
-) -> PresenceState {
+fn state(world: &World, devices: &[DeviceIndex], watcher: UserId, target: UserId) -> PresenceState {
     let own = || devices.iter().filter(|index| world.devices[index.0].user == target);
     let privacy = own().find_map(|index| client(world, *index).privacy()).unwrap_or_default();
     let contact = own().find_map(|index| client(world, *index).contact(watcher));
