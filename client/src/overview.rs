@@ -94,3 +94,78 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Kind};
+    use wire::{Deliver, Privacy, ServerFrame, SnapshotReason, UserId, Verdict, Visibility};
+
+    const CONV: Conv = Conv::Direct(2);
+
+    fn say(client: &mut Client, frame: ServerFrame<'_>) {
+        let mut bytes = Vec::new();
+        wire::encode_server(&mut bytes, &frame);
+        client.received(&bytes, 0);
+    }
+
+    /// Attaches with this verdict, at this head.
+    fn attach(client: &mut Client, verdict: Verdict, from: Seq, privacy: Privacy) {
+        client.disconnected(0);
+        client.connected(0);
+        client.journal();
+        client.committed();
+        client.output();
+        let welcome = Welcome {
+            version: 1,
+            features: 0,
+            user: UserId::new(1).expect("not 0"),
+            device: wire::DeviceId(1),
+            inbox_epoch: 1,
+            verdict,
+            from,
+            head: from,
+            window_frames: 10,
+            window_bytes: 10_000,
+            heartbeat_ms: 1_000,
+            server_time_ms: 0,
+            body_bytes_max: 100,
+            privacy,
+        };
+        say(client, ServerFrame::Welcome(welcome));
+        assert!(client.is_attached());
+    }
+
+    fn deliver(client: &mut Client, conv_seq: Seq, body: &[u8]) {
+        let deliver = Deliver { d_inbox: 1, conv: CONV, conv_seq, time_ms: 5, body };
+        say(client, ServerFrame::Deliver(deliver));
+    }
+
+    fn began() -> Client {
+        let config = Config { inbox_epoch: 1, ..Config::new(b"token".to_vec()) };
+        let mut client = Client::new(config, 1);
+        attach(&mut client, Verdict::Resume, 0, Privacy::default());
+        client
+    }
+
+    #[test]
+    fn what_was_here_is_read_anew_after_a_snapshot() {
+        let mut client = began();
+        deliver(&mut client, 1, b"one");
+        assert_eq!(client.older_hole(CONV, 2), None);
+        let privacy = Privacy { visibility: Visibility::Nobody, refuse_strangers: false };
+        attach(&mut client, Verdict::Snapshot(SnapshotReason::TooFar), 7, privacy);
+        deliver(&mut client, 2, b"two");
+        assert_eq!(client.older_hole(CONV, 2), Some(1), "it may have been edited or hidden");
+        assert_eq!(client.history(CONV).count(), 2, "it is shown meanwhile");
+        assert_eq!(client.privacy(), Some(privacy));
+    }
+
+    #[test]
+    fn a_message_without_a_text_was_deleted() {
+        let mut client = began();
+        deliver(&mut client, 1, b"");
+        let (_, message) = client.history(CONV).next().expect("it came");
+        assert_eq!((message.kind, message.deleted, &message.body), (Kind::Peer, true, &None));
+    }
+}

@@ -148,8 +148,9 @@ impl State {
             }
             Entry::Streamed { conv, first, last } if first <= last => {
                 let conversation = self.conversation(conv);
-                // Nothing was before place 1 that a server would have to tell.
-                conversation.listed |= last == 1;
+                // Nothing was before place 1 that a server would have to tell, unless entries were
+                // skipped: settings, say.
+                conversation.listed |= last == 1 && conversation.skipped_from.is_none();
                 conversation.ranges.insert(first, last);
                 conversation.streamed = conversation.streamed.max(last);
             }

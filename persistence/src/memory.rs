@@ -140,7 +140,8 @@ impl MemoryStore {
             epoch: self.epochs.get(&user).copied().unwrap_or(0),
             trimmed: self.trims.get(&user).copied().unwrap_or(0),
             last_seen_us: self.last_seen.get(&user).copied().unwrap_or(0),
-            privacy: self.privacy.get(&user).map(|privacy| privacy.value).unwrap_or_default(),
+            privacy: self.privacy.get(&user).map(|row| row.value).unwrap_or_default(),
+            privacy_by: self.privacy.get(&user).map_or(0, |row| row.by),
             devices: devices
                 .into_iter()
                 .map(|device| DeviceState {
@@ -171,6 +172,7 @@ impl MemoryStore {
             delivered: devices.map(|(&(_, _, device), &upto)| (device, upto)).collect(),
             peer: self.receipts.get(&key).cloned().unwrap_or_default(),
             settings: self.settings.get(&key).map(|row| row.value).unwrap_or_default(),
+            settings_by: self.settings.get(&key).map_or(0, |row| row.by),
             contact: self.contact(user, conv.peer_of(user)),
             hidden: self.hidden.get(&key).cloned().unwrap_or_default(),
             last_inbox: self.last_inbox.get(&key).copied().unwrap_or(0),
@@ -188,9 +190,15 @@ impl MemoryStore {
     }
 
     fn contact(&self, user: UserId, peer: UserId) -> ContactState {
-        let name = self.contacts.get(&(user, peer)).and_then(|row| row.value.clone());
-        let blocked = self.blocks.get(&(user, peer)).is_some_and(|row| row.value);
-        ContactState { contact: name.is_some(), blocked, name: name.unwrap_or_default() }
+        let (contact, block) = (self.contacts.get(&(user, peer)), self.blocks.get(&(user, peer)));
+        let name = contact.and_then(|row| row.value.clone());
+        ContactState {
+            contact: name.is_some(),
+            blocked: block.is_some_and(|row| row.value),
+            name: name.unwrap_or_default(),
+            contact_by: contact.map_or(0, |row| row.by),
+            blocked_by: block.map_or(0, |row| row.by),
+        }
     }
 
     /// Reads a range of an inbox, at most `entries_max` entries, as a store may at any time.
@@ -269,7 +277,8 @@ impl MemoryStore {
                 peers.dedup();
                 let states = peers.into_iter().filter(|peer| peer.get() > after);
                 let states = states.map(|peer| (peer, self.contact(user, peer)));
-                let shown = states.filter(|(_, state)| state.contact || state.blocked);
+                let all = limit == u32::MAX;
+                let shown = states.filter(|(_, state)| all || state.contact || state.blocked);
                 Paged::Contacts(shown.take(limit as usize).collect())
             }
         }

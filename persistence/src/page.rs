@@ -145,7 +145,7 @@ pub enum Page {
         user: UserId,
         /// Only users with a higher number; 0: all.
         after: u64,
-        /// Stops after this many.
+        /// Stops after this many; `u32::MAX`: all, also those who were either once.
         limit: u32,
     },
 }

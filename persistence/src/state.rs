@@ -40,6 +40,8 @@ pub struct UserState {
     pub last_seen_us: u64,
     /// Who sees what.
     pub privacy: Privacy,
+    /// Number of the inbox entry that set it; 0: none did.
+    pub privacy_by: Seq,
     /// Known devices, revoked ones too.
     pub devices: Vec<DeviceState>,
     /// Outboxes that gave commands, in any order.
@@ -94,6 +96,8 @@ pub struct MemberState {
     pub peer: PeerMarks,
     /// How the user keeps the conversation.
     pub settings: ConvSettings,
+    /// Number of the inbox entry that set them; 0: none did.
+    pub settings_by: Seq,
     /// What the peer is to the user.
     pub contact: ContactState,
     /// Places that this user does not see: first and last ones, lowest first, with a gap between
@@ -127,6 +131,10 @@ pub struct ContactState {
     pub blocked: bool,
     /// The user's own name for them; empty where they are no contact.
     pub name: String,
+    /// Number of the inbox entry that last made them a contact or none; 0: never.
+    pub contact_by: Seq,
+    /// Number of the inbox entry that last blocked or unblocked them; 0: never.
+    pub blocked_by: Seq,
 }
 
 /// One entity to read.

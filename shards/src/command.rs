@@ -60,22 +60,29 @@ pub(crate) fn is_about_contacts(command: &Command<'_>) -> bool {
 }
 
 impl Member {
-    /// A command was applied.
-    pub fn apply_command(&mut self, command: &Command<'_>, end: Position) {
+    /// A command was applied, with the inbox entry `by`. A record may be older than the store.
+    pub fn apply_command(&mut self, command: &Command<'_>, by: Seq, end: Position) {
+        let contact = &mut self.contact;
         match *command {
-            Command::Settings { settings, .. } => self.settings = settings,
+            Command::Settings { settings, .. } if by > self.settings_by => {
+                (self.settings, self.settings_by) = (settings, by);
+            }
             Command::DeleteForMe { first, last, .. } => {
                 self.hide(first, last);
             }
-            Command::ContactAdd { name, .. } => {
-                (self.contact.contact, self.contact.name) = (true, name.into());
+            Command::ContactAdd { name, .. } if by > contact.contact_by => {
+                (contact.contact, contact.contact_by) = (true, by);
+                contact.name = name.into();
             }
-            Command::ContactRemove { .. } => {
-                (self.contact.contact, self.contact.name) = (false, String::new());
+            Command::ContactRemove { .. } if by > contact.contact_by => {
+                (contact.contact, contact.contact_by) = (false, by);
+                contact.name = String::new();
             }
-            Command::Block { .. } => self.contact.blocked = true,
-            Command::Unblock { .. } => self.contact.blocked = false,
-            Command::Privacy(_) | Command::Revoke { .. } => return,
+            Command::Block { .. } | Command::Unblock { .. } if by > contact.blocked_by => {
+                contact.blocked = matches!(command, Command::Block { .. });
+                contact.blocked_by = by;
+            }
+            _ => return,
         }
         self.dirty_until = end;
     }
@@ -196,7 +203,7 @@ impl Shard {
         user.apply_command(&record);
         if let Ok(command) = command {
             if let Some(conv) = conv_of(id, &command) {
-                self.members.ready((id, conv)).apply_command(&command, end);
+                self.members.ready((id, conv)).apply_command(&command, inbox_seq, end);
             }
             if is_about_contacts(&command) {
                 let circle = self.circles.ready(id);

@@ -127,7 +127,7 @@ impl Shard {
         let mut frames: Vec<_> = page
             .iter()
             .map(|(peer, state)| {
-                let ContactState { contact, blocked, ref name } = *state;
+                let ContactState { contact, blocked, ref name, .. } = *state;
                 ServerFrame::Contact(ContactItem { request, peer: *peer, contact, blocked, name })
             })
             .collect();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn contact(name: &str) -> ContactState {
-        ContactState { contact: true, blocked: false, name: name.into() }
+        ContactState { contact: true, name: name.into(), ..ContactState::default() }
     }
 
     #[test]

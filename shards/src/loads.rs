@@ -224,7 +224,7 @@ impl Shard {
             }
             (Need::Circle(user), Reply::Paged(Paged::Contacts(rows))) => {
                 let mut circle = Circle::new(&rows);
-                self.recovered.apply_circle(&self.log, user, &mut circle);
+                self.recovered.apply_circle(&self.log, user, &mut circle, &rows);
                 let (max, flushed) = (self.config.limits.circle_contacts_max, self.flush.flushed());
                 if !self.circles.lighten(circle.weight(), max as usize, flushed) {
                     return self.load_failed(need);

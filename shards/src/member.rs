@@ -20,6 +20,8 @@ pub(crate) struct Member {
     pub peer: PeerMarks,
     /// How the user keeps the conversation.
     pub settings: ConvSettings,
+    /// Number of the inbox entry that set them.
+    pub settings_by: Seq,
     /// What the peer is to the user.
     pub contact: ContactState,
     /// Places that the user does not see, as `persistence::add_range` keeps them.
@@ -46,6 +48,7 @@ impl Member {
             delivered: state.delivered,
             peer: state.peer,
             settings: state.settings,
+            settings_by: state.settings_by,
             contact: state.contact,
             hidden: state.hidden,
             last_inbox: state.last_inbox,
@@ -118,7 +121,7 @@ impl Member {
             }
             Record::Command(c) => {
                 let command = Command::decode(c.command).expect("only applied ones come here");
-                self.apply_command(&command, end);
+                self.apply_command(&command, c.inbox_seq, end);
             }
             _ => unreachable!("{record:?} says nothing about a member"),
         }

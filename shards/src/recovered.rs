@@ -9,7 +9,7 @@ use crate::member::Member;
 use crate::place::Place;
 use crate::table::{Map, Set};
 use crate::user::User;
-use persistence::{CommandRecord, ConvKey, Log, MessageRecord, Position, Record};
+use persistence::{CommandRecord, ContactState, ConvKey, Log, MessageRecord, Position, Record};
 use std::collections::{BTreeSet, VecDeque};
 use wire::{Command, DeviceId, Seq, UserId};
 
@@ -231,13 +231,32 @@ impl Recovered {
     }
 
     /// Adds to a circle what the store may not have.
-    pub fn apply_circle(&self, log: &Log, id: UserId, circle: &mut Circle) {
+    pub fn apply_circle(
+        &self,
+        log: &Log,
+        id: UserId,
+        circle: &mut Circle,
+        rows: &[(UserId, ContactState)],
+    ) {
         for &at in self.circles.get(&id).into_iter().flatten() {
             let Record::Command(record) = log.read(at) else {
                 unreachable!("a command stands there")
             };
             let command = Command::decode(record.command).expect("decoded when it was read");
-            circle.apply_command(&command, log.base());
+            let (peer, blocks) = match command {
+                Command::ContactAdd { peer, .. } | Command::ContactRemove { peer } => (peer, false),
+                Command::Block { peer } | Command::Unblock { peer } => (peer, true),
+                _ => continue,
+            };
+            let stored = rows.iter().find(|(other, _)| *other == peer).map(|(_, state)| state);
+            let by = |state: &ContactState| match blocks {
+                true => state.blocked_by,
+                false => state.contact_by,
+            };
+            // The store may have a newer one.
+            if stored.is_none_or(|state| record.inbox_seq > by(state)) {
+                circle.apply_command(&command, log.base());
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct User {
     pub attaches: Bucket,
     /// Who sees what.
     pub privacy: Privacy,
+    /// Number of the inbox entry that set it.
+    privacy_by: Seq,
     /// Online or not, as it was announced.
     pub standing: Standing,
     /// End of the grace, on the monotonic clock, while nobody is in the foreground any more.
@@ -159,6 +161,7 @@ impl User {
             pages: full(limits.page_burst),
             attaches: full(limits.attach_burst),
             privacy: state.privacy,
+            privacy_by: state.privacy_by,
             standing: Standing { online: false, last_seen_us: state.last_seen_us },
             leaves_us: None,
             left_us: 0,
@@ -215,7 +218,9 @@ impl User {
         }
         match Command::decode(record.command) {
             _ if record.code != 0 => {}
-            Ok(Command::Privacy(privacy)) => self.privacy = privacy,
+            Ok(Command::Privacy(privacy)) if record.inbox_seq > self.privacy_by => {
+                (self.privacy, self.privacy_by) = (privacy, record.inbox_seq);
+            }
             Ok(Command::Revoke { device: id }) => {
                 let known = self.device_mut(id);
                 if let Some(device) = known {

@@ -91,7 +91,8 @@ impl Tables {
         let mut contacts: Vec<(UserId, ContactState)> = Vec::new();
         let Some(from) = after.checked_add(1) else { return Ok(contacts) };
         let rows = keys::peer(id, from, None)..keys::of_user(id, user::PEER + 1);
-        let shown = |contact: &(UserId, ContactState)| contact.1.contact || contact.1.blocked;
+        let all = limit == u32::MAX as usize;
+        let shown = |(_, state): &(UserId, ContactState)| all || state.contact || state.blocked;
         for row in snapshot.range(&self.users, rows) {
             let (key, row) = row.into_inner()?;
             let peer = user_at(&key, 9)?;

@@ -63,7 +63,10 @@ impl Tables {
                 Some(&user::EPOCH) => state.epoch = read(&row)?,
                 Some(&user::TRIMMED) => state.trimmed = read(&row)?,
                 Some(&user::LAST_SEEN) => state.last_seen_us = read(&row)?,
-                Some(&user::PRIVACY) => state.privacy = read::<Latest<Privacy>>(&row)?.value,
+                Some(&user::PRIVACY) => {
+                    let row = read::<Latest<Privacy>>(&row)?;
+                    (state.privacy, state.privacy_by) = (row.value, row.by);
+                }
                 Some(&user::CURSOR) => {
                     let device = device(&key, 9)?;
                     devices.entry(device).or_insert(at(device)).acked = read(&row)?;
@@ -97,7 +100,8 @@ impl Tables {
                 }
                 Some(&member::PEER_MARKS) => state.peer = read(&row)?,
                 Some(&member::SETTINGS) => {
-                    state.settings = read::<Latest<ConvSettings>>(&row)?.value;
+                    let row = read::<Latest<ConvSettings>>(&row)?;
+                    (state.settings, state.settings_by) = (row.value, row.by);
                 }
                 Some(&member::HIDDEN) => state.hidden.push((number(&key, 17)?, read(&row)?)),
                 Some(&member::LAST_INBOX) => state.last_inbox = read(&row)?,
@@ -212,10 +216,14 @@ impl Tables {
 pub fn add_contact(state: &mut ContactState, key: &[u8], row: &[u8]) -> Result<()> {
     match key.get(17) {
         Some(&keys::CONTACT) => {
-            let name = read::<Latest<Option<String>>>(row)?.value;
-            (state.contact, state.name) = (name.is_some(), name.unwrap_or_default());
+            let Latest { by, value } = read::<Latest<Option<String>>>(row)?;
+            (state.contact, state.contact_by) = (value.is_some(), by);
+            state.name = value.unwrap_or_default();
         }
-        Some(&keys::BLOCK) => state.blocked = read::<Latest<bool>>(row)?.value,
+        Some(&keys::BLOCK) => {
+            let row = read::<Latest<bool>>(row)?;
+            (state.blocked, state.blocked_by) = (row.value, row.by);
+        }
         _ => return Err(unknown(key)),
     }
     Ok(())

@@ -211,7 +211,10 @@ fn the_later_command_wins_whenever_it_is_written() {
     let state = store.member(9);
     assert_eq!(state.settings.muted_until_ms, 3);
     let name = "seven".to_owned();
-    assert_eq!(state.contact, ContactState { contact: true, blocked: false, name });
+    assert_eq!(
+        (state.contact.contact, state.contact.blocked, state.contact.name),
+        (true, false, name)
+    );
     store.command(7, 0, Command::ContactRemove { peer: user(7) });
     assert_eq!(store.member(9).contact, ContactState::default());
     store.command(9, 0, Command::Revoke { device: DeviceId(4) });

@@ -8,6 +8,8 @@ use wire::{DeviceId, Seq, UserId};
 
 /// A device stops composing at this many unsettled messages: its person waits.
 const UNSETTLED_MAX: usize = 40;
+/// People look at what their devices show this often.
+const TENDS_EVERY_US: u64 = 50_000;
 /// Device names of one user, the two that read last not counted: below `Limits::devices_max`.
 const DEVICES_MAX: u32 = 14;
 /// Devices that are lost in one run.
@@ -19,6 +21,8 @@ const COPIES_MAX: u64 = 4;
 pub struct People {
     /// When somebody does something next.
     pub next_at: u64,
+    /// When people look next at what their devices show.
+    tends_at: u64,
     rng: Rng,
     next_body: u64,
     names: BTreeMap<UserId, u32>,
@@ -36,6 +40,7 @@ impl People {
         let names = users.map(|(user, devices)| (*user, *devices as u32)).collect();
         People {
             next_at: 0,
+            tends_at: 0,
             rng,
             next_body: 0,
             names,
@@ -83,7 +88,10 @@ impl People {
             _ if world.plan.copies && self.copies < COPIES_MAX => self.copy(world, index),
             _ => {}
         }
-        self.tend(world)?;
+        if self.tends_at <= now {
+            self.tends_at = now + TENDS_EVERY_US;
+            self.tend(world)?;
+        }
         if world.devices[index.0].retired { Ok(()) } else { world.step_device(index) }
     }
 

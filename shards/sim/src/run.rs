@@ -156,7 +156,8 @@ fn calm(world: &mut World, people: &mut People) -> Result<bool, String> {
         }
         let now = world.now();
         for index in behind {
-            world.devices[index.0].ask_to_connect(now);
+            // Copies of a device displace each other: not too often.
+            world.devices[index.0].ask_to_connect(now + 1_000_000);
         }
     }
     Ok(false)

@@ -155,7 +155,9 @@ fn commands_outlive_a_crash_in_their_order() {
     let privacy = Privacy { visibility: Visibility::Nobody, refuse_strangers: false };
     give(&mut world, client, 6, Command::Privacy(privacy));
     world.run_ms(20);
+    assert_eq!(told_at_welcome(&mut world), privacy);
     world.restart();
+    assert_eq!(told_at_welcome(&mut world), privacy);
     let client = world.attach(1, 1, true);
     assert_eq!(contacts(&mut world, client, 1), [(8, false, true, String::new())]);
     give(&mut world, client, 6, ADD);
@@ -166,6 +168,16 @@ fn commands_outlive_a_crash_in_their_order() {
     assert!(heard.contains(&Told::Answer(8, CommandResult::OutOfOrder { next: 7 })), "{heard:?}");
     let watcher = world.attach(2, 1, true);
     assert_eq!(seen(&mut world, watcher, 1), PresenceState::Unknown);
+}
+
+/// What WELCOME says to a device of user 1.
+fn told_at_welcome(world: &mut World) -> Privacy {
+    let client = world.attach(1, 3, false);
+    let welcomes = world.take(client, |frame| match frame {
+        ServerFrame::Welcome(welcome) => Some(welcome.privacy),
+        _ => None,
+    });
+    welcomes[0]
 }
 
 /// What a watcher is told last about a user.

@@ -264,3 +264,25 @@ fn pages_of_a_session_come_one_after_the_other_and_have_a_quota() {
     });
     assert_eq!(refused, [RefusalCode::BadRecipient], "nobody talks to themselves");
 }
+
+#[test]
+fn an_edit_of_a_blocked_writer_is_hidden() {
+    for flushed in [false, true] {
+        for (mut world, reader, writer) in worlds() {
+            talk(&mut world, writer, 1, 1, 1);
+            give(&mut world, reader, 1, Command::Block { peer: id(2) });
+            world.run_ms(10);
+            let key = SendKey { conv: Conv::Direct(1), outbox: None, n: 2 };
+            let change = Some(wire::Change { target: 1, delete: false });
+            world.send(writer, ClientFrame::Send(Send { key, change, body: b"insult" }));
+            world.run_ms(10);
+            if flushed {
+                flush(&mut world);
+            }
+            world.take(reader, |_| None::<()>);
+            ask(&mut world, reader, 0, false, 9);
+            let hidden = (2, "Hidden".to_owned());
+            assert_eq!(answer(&mut world, reader).0, [hidden, (1, "1".to_owned())]);
+        }
+    }
+}

@@ -26,8 +26,10 @@ impl Durability {
             return true;
         }
         let gone = shown.is_none_or(|message| message.kind == Kind::Hidden);
-        let blocked = !received && user != sender && self.orders.blocked(user, sender);
-        gone && (self.orders.hid(user, conv, conv_seq) || blocked)
+        // A change of what is hidden does not come either.
+        let stopped = self.orders.blocked(user, sender) || self.orders.hid_some(user, conv);
+        let stopped = !received && user != sender && stopped;
+        gone && (self.orders.hid(user, conv, conv_seq) || stopped)
     }
 }
 

@@ -34,6 +34,12 @@ impl Orders {
         self.blocked.contains(&(user, peer))
     }
 
+    /// The user may have deleted something of this conversation for themselves.
+    pub fn hid_some(&self, user: UserId, conv: ConvKey) -> bool {
+        let places = (user, conv, 0)..=(user, conv, Seq::MAX);
+        self.hidden.range(places).next().is_some()
+    }
+
     /// The user may have deleted this place for themselves.
     pub fn hid(&self, user: UserId, conv: ConvKey, conv_seq: Seq) -> bool {
         self.hidden.contains(&(user, conv, conv_seq))
