@@ -189,7 +189,8 @@ impl Tables {
                 let row = self.change(snapshot, at.conv, change.target)?;
                 // It is gone only where its author is.
                 change.delete |= row.as_ref().is_none_or(|row| row.delete);
-                *body = row.map(|row| row.body).unwrap_or_default();
+                let own = row.filter(|row| row.conv_seq == at.conv_seq);
+                *body = own.map(|row| row.body).unwrap_or_default();
                 Ok(body.len())
             }
             _ => Ok(0),
