@@ -101,6 +101,11 @@ impl Launch {
         self.settings.push((key.to_owned(), value.to_string()));
     }
 
+    /// For devices that come later and read every inbox from its first entry on.
+    pub fn keep_every_entry(&mut self) {
+        self.set("limits.trim_entries", u32::MAX);
+    }
+
     /// Where the server writes its counters.
     pub fn stats_file(&self) -> PathBuf {
         self.data_dir.with_extension("stats.json")

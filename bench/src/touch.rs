@@ -94,6 +94,7 @@ fn launch(scratch: &Scratch) -> Launch {
     ] {
         launch.set(key, value);
     }
+    launch.keep_every_entry();
     launch
 }
 

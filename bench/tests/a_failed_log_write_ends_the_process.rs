@@ -25,7 +25,8 @@ fn start(launch: &Launch) -> Running {
 fn a_failed_log_write_ends_the_process() {
     support::build_server();
     let scratch = Scratch::new(Some(&support::dir())).unwrap();
-    let launch = Launch::new(scratch.path(), 1);
+    let mut launch = Launch::new(scratch.path(), 1);
+    launch.keep_every_entry();
     let mut server = start(&launch);
     let mut crowd = Crowd::new(launch.tokens(1, 1, USERS).unwrap(), 1, 42);
     crowd.run(launch.address, LOAD, Duration::from_secs(1), |_| false);

@@ -46,6 +46,7 @@ fn a_full_disk_refuses_sends_serves_reads_and_heals() {
     let disk = scratch.path().join("disk");
     fs::create_dir(&disk).unwrap();
     let mut launch = Launch::new(&disk, 1);
+    launch.keep_every_entry();
     launch.set("limits.segment_bytes", 1 << 20);
     launch.set("limits.retry_after_ms", 100);
     let (mut server, seen) = start(&launch, &disk);
