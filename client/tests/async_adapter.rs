@@ -60,6 +60,10 @@ impl<'r> Phone<'r> {
         }
     }
 
+    fn caught_up(&mut self) {
+        self.next("caught up", |event| matches!(event, ClientEvent::CaughtUp).then_some(()));
+    }
+
     fn sent(&mut self) -> SendId {
         self.next("sent", |event| match event {
             ClientEvent::Sent { id, .. } => Some(id),
@@ -105,6 +109,8 @@ fn messages_cross_a_killed_server_once_and_in_order() {
     let journals = [dir.join("one"), dir.join("two")];
     let mut one = Phone::start(&runtime, &server, &tokens[0], &journals[0]);
     let mut two = Phone::start(&runtime, &server, &tokens[1], &journals[1]);
+    // A device that comes after a message is told of it by a snapshot.
+    [&mut one, &mut two].map(Phone::caught_up);
     let id = one.compose(2, "hello");
     assert_eq!(one.sent(), id);
     assert_eq!(two.message(), "hello");

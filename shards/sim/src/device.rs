@@ -1,5 +1,6 @@
 //! A device: a real client core, its storage, and the person's switches around it.
 
+use crate::running::Running;
 use crate::{
     fact::{DeviceIndex, Fact},
     network::{Incoming, LinkId, Network},
@@ -43,7 +44,7 @@ pub struct Device {
     pub watched: Vec<UserId>,
     pub(crate) storage: Storage,
     writing: Option<(u64, Vec<u8>)>,
-    pub(crate) client: Option<Client>,
+    pub(crate) client: Option<Running>,
     starts_at: u64,
     link: Option<(LinkId, Tap)>,
     /// The person asks it to connect although it would not by itself.
@@ -117,7 +118,7 @@ impl Device {
 
     /// Whether it reads a snapshot, or has yet to.
     pub fn is_starting(&self) -> bool {
-        let starting = |client: &Client| client.is_starting() || client.position().0 == 0;
+        let starting = |client: &Running| client.is_starting() || client.position().0 == 0;
         self.client.as_ref().is_none_or(starting)
     }
 
@@ -194,8 +195,9 @@ impl Device {
         }
         let Some(client) = &self.client else { return Some(self.starts_at) };
         let later = self.stepped_at + 1_000;
-        let deadline = client.next_deadline_ms().map(|ms| (ms.saturating_mul(1_000)).max(later));
-        let connect = client.connect_at_ms().map(|ms| ms.saturating_mul(1_000).max(later));
+        let due = client.due();
+        let deadline = due.deadline_ms.map(|ms| (ms.saturating_mul(1_000)).max(later));
+        let connect = due.connect_ms.map(|ms| ms.saturating_mul(1_000).max(later));
         let connect = connect.filter(|_| self.online && self.link.is_none());
         let asked = self.asked_at.filter(|_| self.link.is_none());
         let writing = self.writing.as_ref().map(|(at, _)| *at);
@@ -243,7 +245,7 @@ impl Device {
         self.storage.journal.truncate(bytes);
         client.advance(now / 1_000);
         client.watch(self.watched.iter().copied());
-        self.client = Some(client);
+        self.client = Some(Running::new(client));
         Ok(())
     }
 

@@ -19,6 +19,7 @@ mod person;
 mod plan;
 mod presence;
 mod run;
+mod running;
 mod seed;
 mod tap;
 mod trace;

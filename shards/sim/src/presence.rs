@@ -42,7 +42,7 @@ fn attached(world: &World) -> Vec<DeviceIndex> {
     let attached = world.devices.iter().filter(|device| {
         !device.retired
             && device.link().is_some()
-            && device.client.as_ref().is_some_and(Client::is_attached)
+            && device.client.as_ref().is_some_and(|client| client.is_attached())
     });
     attached.map(|device| device.index).collect()
 }
