@@ -110,7 +110,8 @@ fn messages_cross_a_killed_server_once_and_in_order() {
     let mut one = Phone::start(&runtime, &server, &tokens[0], &journals[0]);
     let mut two = Phone::start(&runtime, &server, &tokens[1], &journals[1]);
     // A device that comes after a message is told of it by a snapshot.
-    [&mut one, &mut two].map(Phone::caught_up);
+    one.caught_up();
+    two.caught_up();
     let id = one.compose(2, "hello");
     assert_eq!(one.sent(), id);
     assert_eq!(two.message(), "hello");
