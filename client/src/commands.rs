@@ -9,6 +9,7 @@ use wire::{
 };
 
 use crate::entry::Entry;
+use crate::requests::Subject;
 use crate::{Client, ClientEvent, ComposeError, Fault};
 
 /// Names a command within its client, for ever.
@@ -107,6 +108,7 @@ impl Client {
             && let Ok(command) = Command::decode(taken.command)
         {
             self.record(&Entry::Applied { command: taken.command });
+            self.requests.commanded.extend(Subject::of(&command));
             self.tell(ClientEvent::Updated { conv: conv_of(&command) });
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! What the client asks for besides the stream: pages of history, conversations and contacts, and
 //! the list of devices. Asking is idempotent: who gets no answer asks again on the next attach.
 
+use std::collections::BTreeSet;
 use wire::{
-    Chat, ChatHead, Chats, ClientFrame, ContactItem, Contacts, Conv, DeviceId, DeviceItem, Devices,
-    Direction, End, History, RequestRefused, Retry, Seq,
+    Chat, ChatHead, Chats, ClientFrame, Command, ContactItem, Contacts, Conv, DeviceId, DeviceItem,
+    Devices, Direction, End, History, RequestRefused, Retry, Seq, UserId,
 };
 
 use crate::entry::{Entry, Marks};
@@ -62,6 +63,30 @@ pub(crate) struct Request {
 pub(crate) struct Requests {
     newest: u64,
     pub open: Vec<Request>,
+    /// What COMMANDED said since WELCOME: pages may have been made before, and say it no more.
+    pub commanded: BTreeSet<Subject>,
+}
+
+/// What a command sets, and a page tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    Settings(Conv),
+    Contact(UserId),
+    Block(UserId),
+}
+
+impl Subject {
+    /// What this command sets, if pages tell it.
+    pub fn of(command: &Command<'_>) -> Option<Subject> {
+        match *command {
+            Command::Settings { conv, .. } => Some(Subject::Settings(conv)),
+            Command::ContactAdd { peer, .. } | Command::ContactRemove { peer } => {
+                Some(Subject::Contact(peer))
+            }
+            Command::Block { peer } | Command::Unblock { peer } => Some(Subject::Block(peer)),
+            Command::DeleteForMe { .. } | Command::Privacy(_) | Command::Revoke { .. } => None,
+        }
+    }
 }
 
 impl Requests {
@@ -74,6 +99,7 @@ impl Requests {
 
     /// What the client itself wants, it asks for anew.
     pub fn detach(&mut self) {
+        self.commanded.clear();
         self.open.retain(|request| !request.own);
         for request in &mut self.open {
             (request.sent_ms, request.blocked_until_ms) = (None, 0);
@@ -221,9 +247,7 @@ impl Client {
         let delivered: Vec<Seq> = chat.delivered.iter().collect();
         let delivered = Marks::Values(&delivered);
         self.record(&Entry::Receipt { conv, read: chat.peer_read, delivered });
-        let mut command = Vec::new();
-        wire::Command::Settings { conv, settings: chat.settings }.encode(&mut command);
-        self.record(&Entry::Applied { command: &command });
+        self.page_tells(Command::Settings { conv, settings: chat.settings });
         self.tell(ClientEvent::Updated { conv: Some(conv) });
         Ok(())
     }
@@ -233,15 +257,21 @@ impl Client {
             return Err(Fault::Protocol("CONTACT answers another request"));
         }
         let &ContactItem { peer, name, .. } = contact;
-        let add = contact.contact.then_some(wire::Command::ContactAdd { peer, name });
-        let block = contact.blocked.then_some(wire::Command::Block { peer });
-        for applied in add.into_iter().chain(block) {
-            let mut command = Vec::new();
-            applied.encode(&mut command);
-            self.record(&Entry::Applied { command: &command });
-        }
+        let add = contact.contact.then_some(Command::ContactAdd { peer, name });
+        let block = contact.blocked.then_some(Command::Block { peer });
+        add.into_iter().chain(block).for_each(|command| self.page_tells(command));
         self.tell(ClientEvent::Updated { conv: Some(Conv::Direct(peer.get())) });
         Ok(())
+    }
+
+    /// A page says what this command would do.
+    fn page_tells(&mut self, command: Command<'_>) {
+        let subject = Subject::of(&command).expect("pages tell it");
+        if !self.requests.commanded.contains(&subject) {
+            let mut bytes = Vec::new();
+            command.encode(&mut bytes);
+            self.record(&Entry::Applied { command: &bytes });
+        }
     }
 
     pub(crate) fn device_item(&mut self, item: &DeviceItem<'_>) -> Result<(), Fault> {
