@@ -26,7 +26,8 @@ pub struct Config {
     pub ack_entries_max: u64,
     /// A read mark that does not come back is told again after this time, in ms.
     pub read_repeat_ms: u64,
-    /// WELCOME, PONG and the answers to sends, commands and requests must come within this time, in ms.
+    /// WELCOME, PONG and the answers to sends, commands and requests must come within this time,
+    /// in ms.
     pub answer_timeout_ms: u64,
     /// Spread of the first reconnect, in ms; doubles with each failure.
     pub reconnect_base_ms: u64,

@@ -24,9 +24,9 @@ use crate::talk::Talk;
 
 /// Talk with other users of a Ringmail server.
 ///
-/// A message shows ○ when it is safe on this device's disk, ✓ when it is safe at the server, ✓✓ when
-/// it is on a device of the other side, and ✓✓ in colour when it was read there. What shows ○ goes
-/// out by itself, now or when the server is back, also by the next start.
+/// A message shows ○ when it is safe on this device's disk, ✓ when it is safe at the server,
+/// ✓✓ when it is on a device of the other side, and ✓✓ in colour when it was read there. What shows
+/// ○ goes out by itself, now or when the server is back, also by the next start.
 #[derive(Parser)]
 #[command(
     version,

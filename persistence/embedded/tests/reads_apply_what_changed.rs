@@ -216,7 +216,8 @@ fn the_later_command_wins_whenever_it_is_written() {
         (true, false, name)
     );
     store.command(7, 0, Command::ContactRemove { peer: user(7) });
-    assert_eq!(store.member(9).contact, ContactState::default());
+    let nobody = ContactState { contact_by: 7, blocked_by: 5, ..ContactState::default() };
+    assert_eq!(store.member(9).contact, nobody);
     store.command(9, 0, Command::Revoke { device: DeviceId(4) });
     store.write(&[Record::Device {
         user: user(9),

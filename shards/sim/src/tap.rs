@@ -127,16 +127,8 @@ impl Tap {
             }
             ServerFrame::Sent(sent) => self.sent(&sent, facts)?,
             ServerFrame::Deliver(deliver) => {
-                let conv = self.conv(deliver.conv)?;
-                let placed = Placed {
-                    conv,
-                    conv_seq: deliver.conv_seq,
-                    time_ms: deliver.time_ms,
-                    sender: conv.peer_of(self.user),
-                    hash: told(deliver.body),
-                    void: false,
-                    origin: None,
-                };
+                let hash = told(deliver.body);
+                let placed = self.of_peer(deliver.conv, deliver.conv_seq, deliver.time_ms, hash)?;
                 self.entry(deliver.d_inbox, placed, deliver.body.len(), facts);
             }
             ServerFrame::Own(own) => {
@@ -144,17 +136,9 @@ impl Tap {
                 self.entry(own.d_inbox, placed, 0, facts);
             }
             ServerFrame::Changed(changed) => {
-                let conv = self.conv(changed.conv)?;
-                let placed = Placed {
-                    conv,
-                    conv_seq: changed.conv_seq,
-                    time_ms: changed.time_ms,
-                    sender: conv.peer_of(self.user),
-                    // The text may be a later edit's by now.
-                    hash: BodyHash(0),
-                    void: false,
-                    origin: None,
-                };
+                // The text may be a later edit's by now.
+                let hash = BodyHash(0);
+                let placed = self.of_peer(changed.conv, changed.conv_seq, changed.time_ms, hash)?;
                 self.entry(changed.d_inbox, placed, changed.body.len(), facts);
             }
             ServerFrame::HistoryItem(item) => self.item(&item, facts)?,
@@ -197,6 +181,18 @@ impl Tap {
             | ServerFrame::Typing(_) => {}
         }
         Ok(())
+    }
+
+    fn of_peer(
+        &self,
+        conv: Conv,
+        conv_seq: Seq,
+        time_ms: u64,
+        hash: BodyHash,
+    ) -> Result<Placed, String> {
+        let conv = self.conv(conv)?;
+        let sender = conv.peer_of(self.user);
+        Ok(Placed { conv, conv_seq, time_ms, sender, hash, void: false, origin: None })
     }
 
     fn sent(&mut self, sent: &Sent, facts: &mut Vec<Fact>) -> Result<(), String> {
