@@ -13,7 +13,6 @@ mod keys;
 mod pages;
 mod read;
 mod tables;
-mod values;
 mod write;
 
 use error::StoreError;
