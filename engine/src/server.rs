@@ -8,7 +8,7 @@ use crate::{
     driver::KernelDriverConfig,
     log_dirs::{self, LogError},
     mesh::{self, MeshPorts},
-    probe, watch,
+    probe, store, watch,
 };
 use persistence::Recovered;
 use ring::Doorbell;
@@ -44,7 +44,7 @@ pub enum ServerError {
     Log(#[from] LogError),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] embedded::OpenError),
+    Store(#[from] store::StoreError),
     /// The system refuses.
     #[error("cannot {what}: {error}")]
     System {
@@ -137,7 +137,7 @@ fn start(
     recovered: Recovered,
     older: Vec<PathBuf>,
 ) -> Result<Server, ServerError> {
-    let store = embedded::Embedded::open(&data_dir.store(), config.store_cache_bytes)?;
+    let store = store::open(config, &data_dir)?;
     let generation = recovered.generation();
     log_dirs::create(&data_dir.log(), generation, config.shards)?;
     let meshes = mesh::mesh(config.shards, 2 * config.limits.lane_credits as usize)
@@ -145,8 +145,9 @@ fn start(
     let doorbells: Vec<Arc<Doorbell>> =
         meshes.iter().map(|mesh: &MeshPorts| mesh.doorbell().clone()).collect();
     let asks_max = config.limits.asks_max;
-    let (ports, store_threads) = backend_port::start(Arc::new(store), doorbells.clone(), asks_max)
-        .map_err(system("start the store's threads"))?;
+    let (ports, store_threads) =
+        backend_port::start(store, doorbells.clone(), asks_max, store::threads(config))
+            .map_err(system("start the store's threads"))?;
     let processors = core_thread::processors().map_err(system("see the processors"))?;
     let cores_beyond_older = Arc::new(AtomicU16::new(0));
     let (epoch_base, seed) = (data_dir.epoch_base()?, data_dir::random_seed());

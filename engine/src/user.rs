@@ -1,7 +1,7 @@
 //! `ringmail user delete`: offline, on a stopped server's directory.
 
 use crate::{
-    config::Config,
+    config::{Config, StoreKind},
     data_dir::{self, DataDir},
     log_dirs,
 };
@@ -18,6 +18,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Removes a user from the data directory, and says what went. Nothing of the others is lost
 /// wherever it ends: then it is called again.
 pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
+    if config.store_kind != StoreKind::Embedded {
+        return Err("the distributed store cannot remove a user yet; nothing was changed".into());
+    }
     // A directory that is none is not made here.
     data_dir::read_key(&config.data_dir).map_err(|error| error.to_string())?;
     let dir = DataDir::open(&config.data_dir, 0).map_err(|error| error.to_string())?;

@@ -72,6 +72,20 @@ pub enum OpenError {
         /// Copies wanted.
         copies: u32,
     },
+    /// Another data directory's log feeds this keyspace: two would give out the same numbers.
+    #[error(
+        "keyspace {keyspace} belongs to the data directory named {owner}, this one is {log}; set \
+         store.keyspace to another one. If that directory is lost for ever, with what was acked \
+         and not in the store yet: DELETE FROM {keyspace}.owner WHERE one = 1"
+    )]
+    Owned {
+        /// Which keyspace.
+        keyspace: String,
+        /// Whose it is.
+        owner: String,
+        /// Who asked.
+        log: String,
+    },
     /// Somebody else migrates and does not end.
     #[error("{0} is migrating this keyspace; wait for it, or for a minute if it died")]
     Locked(String),

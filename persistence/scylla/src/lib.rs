@@ -94,14 +94,15 @@ impl Drop for Side {
 }
 
 impl Scylla {
-    /// Connects to a store whose schema is this build's. `log` names whose checkpoints are
-    /// written: one name for each data directory.
+    /// Connects to a store whose schema is this build's. `log` is the name of the data
+    /// directory, letters and digits: the keyspace belongs to the first one that opens it.
     pub fn open(config: &Config, log: &str) -> Result<Scylla, OpenError> {
         let side = Side::start()?;
         let (config, log) = (config.clone(), log.to_owned());
         let connection = side.run(async move {
             let session = schema::connect(&config).await?;
             schema::check(&session, &config).await?;
+            schema::own(&session, &config, &log).await?;
             let prepared = Prepared::new(&session, |why| config.unreachable(why)).await?;
             Ok::<_, OpenError>(Connection { session, prepared, log })
         })?;
@@ -113,6 +114,13 @@ impl Scylla {
     pub fn migrate(config: &Config) -> Result<Migrated, OpenError> {
         let config = config.clone();
         Side::start()?.run(async move { schema::migrate(&config).await })
+    }
+
+    /// Says that the schema has a version, as a later build would.
+    #[doc(hidden)]
+    pub fn claim_version(config: &Config, version: i32) -> Result<(), OpenError> {
+        let config = config.clone();
+        Side::start()?.run(async move { schema::claim_version(&config, version).await })
     }
 
     /// What the store says of itself.

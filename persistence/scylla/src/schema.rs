@@ -96,6 +96,35 @@ pub async fn check(session: &Session, config: &Config) -> Result<(), OpenError> 
     }
 }
 
+/// Takes the keyspace for the log of one data directory, for ever.
+pub async fn own(session: &Session, config: &Config, log: &str) -> Result<(), OpenError> {
+    assert!(log.chars().all(|c| c.is_ascii_alphanumeric()), "{log:?} is a plain name");
+    let take = format!("INSERT INTO owner (one, log) VALUES (1, '{log}') IF NOT EXISTS");
+    let taken: Vec<(bool, Option<i8>, Option<String>)> = rows(session, config, &take).await?;
+    match taken.into_iter().next() {
+        Some((false, _, Some(owner))) if owner != log => {
+            let (keyspace, log) = (config.keyspace.clone(), log.to_owned());
+            Err(OpenError::Owned { keyspace, owner, log })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// See `Scylla::claim_version`.
+pub async fn claim_version(config: &Config, version: i32) -> Result<(), OpenError> {
+    let session = connect(config).await?;
+    use_keyspace(&session, config).await?;
+    done(&session, version).await
+}
+
+async fn done(session: &Session, version: i32) -> Result<(), OpenError> {
+    let applied_us = now_us();
+    let text = format!(
+        "INSERT INTO migrations (one, version, applied_us) VALUES (1, {version}, {applied_us})"
+    );
+    change(session, &text).await
+}
+
 async fn use_keyspace(session: &Session, config: &Config) -> Result<(), OpenError> {
     if replication(session, config).await?.is_none() {
         return Err(OpenError::NoKeyspace(config.keyspace.clone()));
@@ -245,11 +274,7 @@ async fn migrate_locked(session: &Session, config: &Config) -> Result<Migrated, 
         for statement in statements(text) {
             change(session, &statement).await?;
         }
-        let applied_us = now_us();
-        let done = format!(
-            "INSERT INTO migrations (one, version, applied_us) VALUES (1, {version}, {applied_us})"
-        );
-        change(session, &done).await?;
+        done(session, version).await?;
     }
     Ok(Migrated { from, to: NEWEST })
 }
