@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// The highest place of a conversation that may have a row.
-    async fn last_place(&self, conv: ConvKey) -> Result<Seq> {
+    pub async fn last_place(&self, conv: ConvKey) -> Result<Seq> {
         let [low, high] = pair(conv).map(|id| id as i64);
         type Member = (Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>);
         let (heads, at_low, at_high) = tokio::try_join!(

@@ -159,22 +159,14 @@ impl Connection {
         let key = (id.get() as i64,);
         let (users, devices, outboxes) = tokio::try_join!(
             self.select::<(Int, Int, Int, Int, Blob)>(GetUser, key),
-            self.select::<(i64, Int, Blob, Option<bool>)>(GetDevices, key),
+            self.devices(id),
             self.select::<(i64, Int, Int)>(GetCommandOutboxes, key),
         )?;
-        let mut state = UserState::default();
+        let mut state = UserState { devices, ..UserState::default() };
         if let Some((head, epoch, trimmed, last_seen_us, privacy)) = users.first() {
             (state.head, state.epoch) = (number(*head), number(*epoch));
             (state.trimmed, state.last_seen_us) = (number(*trimmed), number(*last_seen_us));
             state.privacy = latest::<Privacy>(privacy)?;
-        }
-        for (device, acked, info, revoked) in devices {
-            let info = info.map(|row| read::<DeviceInfo>(&row)).transpose()?.unwrap_or_default();
-            state.devices.push(DeviceState {
-                device: device_of(device as u64)?,
-                acked: number(acked),
-                info: DeviceInfo { revoked: revoked == Some(true), ..info },
-            });
         }
         for (outbox, next, device) in outboxes {
             let (outbox, device) = (OutboxId(outbox as u64), device_of(number(device))?);
@@ -182,6 +174,21 @@ impl Connection {
         }
         state.outboxes.sort_by_key(|outbox| outbox.outbox.0);
         Ok(state)
+    }
+
+    /// A user's devices.
+    pub async fn devices(&self, id: UserId) -> Result<Vec<DeviceState>> {
+        let rows: Vec<(i64, Int, Blob, Option<bool>)> =
+            self.select(GetDevices, (id.get() as i64,)).await?;
+        let state = |(device, acked, info, revoked): (i64, Int, Blob, Option<bool>)| {
+            let info = info.map(|row| read::<DeviceInfo>(&row)).transpose()?.unwrap_or_default();
+            Ok(DeviceState {
+                device: device_of(device as u64)?,
+                acked: number(acked),
+                info: DeviceInfo { revoked: revoked == Some(true), ..info },
+            })
+        };
+        rows.into_iter().map(state).collect()
     }
 
     async fn load_member(&self, id: UserId, conv: ConvKey) -> Result<MemberState> {

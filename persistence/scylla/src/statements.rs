@@ -56,6 +56,21 @@ statements! {
     PutCheckpoint: "UPDATE checkpoints USING TIMESTAMP ? SET upto=?, flushed_us=? \
         WHERE log=? AND core=?",
 
+    DeleteChange: "DELETE changed FROM messages USING TIMESTAMP ? \
+        WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
+    DeletePrivacy: "DELETE privacy FROM users USING TIMESTAMP ? WHERE user=?",
+    DeleteLastSeen: "DELETE last_seen_us FROM users USING TIMESTAMP ? WHERE user=?",
+    DeleteCursor: "DELETE acked FROM devices USING TIMESTAMP ? WHERE user=? AND device=?",
+    DeleteDevice: "DELETE info FROM devices USING TIMESTAMP ? WHERE user=? AND device=?",
+    DeleteRevoked: "DELETE revoked FROM devices USING TIMESTAMP ? WHERE user=? AND device=?",
+    DeleteContact: "DELETE contact FROM contacts USING TIMESTAMP ? WHERE user=? AND peer=?",
+    DeleteBlock: "DELETE blocked FROM contacts USING TIMESTAMP ? WHERE user=? AND peer=?",
+    DeleteRead: "DELETE read FROM members USING TIMESTAMP ? WHERE user=? AND peer=?",
+    DeleteLastInbox: "DELETE last_inbox FROM members USING TIMESTAMP ? WHERE user=? AND peer=?",
+    DeleteSettings: "DELETE settings FROM members USING TIMESTAMP ? WHERE user=? AND peer=?",
+    DeleteMark: "DELETE value FROM marks USING TIMESTAMP ? \
+        WHERE user=? AND peer=? AND kind=? AND id=?",
+
     GetConversation: "SELECT head, time_us, sender, outbox, next, device FROM conversations \
         WHERE low=? AND high=?",
     GetConversationHead: "SELECT DISTINCT head FROM conversations WHERE low=? AND high=?",

@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 64 << 10;
 /// Batches under way at once.
 const CONCURRENCY: usize = 64;
 /// A delete wins over every edit.
-const DELETES: i64 = 1 << 62;
+pub const DELETES: i64 = 1 << 62;
 /// Emptying a body wins over the body.
 const EMPTIES: i64 = 9;
 
@@ -64,7 +64,7 @@ pub fn blob(bytes: impl Into<Vec<u8>>) -> CqlValue {
 }
 
 /// The timestamp of a value that only grows.
-fn at(value: u64) -> CqlValue {
+pub fn at(value: u64) -> CqlValue {
     CqlValue::BigInt((value as i64).max(1))
 }
 
@@ -181,7 +181,13 @@ impl Writes {
         }
     }
 
-    fn of_user(&mut self, table: &'static str, user: UserId, statement: Statement, values: Values) {
+    pub fn of_user(
+        &mut self,
+        table: &'static str,
+        user: UserId,
+        statement: Statement,
+        values: Values,
+    ) {
         self.put(REST, table, [user.get(), 0, 0], statement, values);
     }
 
@@ -264,6 +270,16 @@ impl Writes {
                 self.mark(user, conv, mark::HIDDEN, first, last);
             }
         }
+    }
+
+    /// A statement about a user and a peer.
+    pub fn of_peer(&mut self, user: UserId, peer: u64, statement: Statement, values: Values) {
+        self.put(REST, "marks", [user.get(), peer, 0], statement, values);
+    }
+
+    /// A statement about a partition of messages.
+    pub fn of_message(&mut self, partition: [u64; 3], statement: Statement, values: Values) {
+        self.put(MESSAGES, "messages", partition, statement, values);
     }
 
     pub fn mark(&mut self, user: UserId, conv: ConvKey, kind: i8, id: u64, value: u64) {

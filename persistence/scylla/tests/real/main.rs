@@ -141,6 +141,32 @@ fn pages_and_scans_cross_partitions() {
     );
 }
 
+/// As the embedded store does it, which has its own tests.
+#[test]
+fn a_deleted_user_leaves_what_the_embedded_store_leaves() {
+    let records = History::new(77, 150).records;
+    let directory = tempfile::tempdir().expect("a directory");
+    let embedded = embedded::Embedded::open(directory.path(), 1 << 20).expect("opens");
+    let (_, store) = node::shared().store();
+    for batch in batches(&records, &mut Random(3)) {
+        embedded.write(&batch).expect("written");
+        store.write(&batch).expect("written");
+    }
+    let expected = embedded.delete_user(user(9)).expect("deleted");
+    assert!(expected.messages > 0 && expected.devices > 0 && expected.entries > 0);
+    assert_eq!(store.delete_user(user(9)).expect("deleted"), expected);
+    let (store, embedded) = (Readable(store), Readable(embedded));
+    for (said, expected) in dump(&store).iter().zip(dump(&embedded)) {
+        assert_eq!(*said, expected);
+    }
+    // Whoever gets the number next starts above what was.
+    store.0.write(&batch(1_000, 1_001)).expect("written");
+    embedded.0.write(&batch(1_000, 1_001)).expect("written");
+    for (said, expected) in dump(&store).iter().zip(dump(&embedded)) {
+        assert_eq!(*said, expected);
+    }
+}
+
 fn trim(upto: u64) -> Batch {
     let mut batch = Batch::default();
     batch.add(&Record::Trim { user: user(9), upto }, |_| true);
