@@ -158,12 +158,11 @@ impl Connection {
     }
 
     async fn delete_contacts(&self, id: UserId, head: Seq, writes: &mut Writes) -> Result<u64> {
-        let (mut count, mut after) = (0, i64::MIN);
+        let (mut count, mut from) = (0, i64::MIN);
         loop {
-            let key = (id.get() as i64, after, 1_000);
+            let key = (id.get() as i64, from, 1_000);
             let rows: Vec<(i64, Blob, Blob)> = self.select(GetContacts, key).await?;
-            let Some((last, ..)) = rows.last() else { return Ok(count) };
-            after = *last;
+            let next = rows.last().and_then(|(last, ..)| last.checked_add(1));
             for (peer, contact, blocked) in rows {
                 count += u64::from(contact.is_some()) + u64::from(blocked.is_some());
                 for statement in [DeleteContact, DeleteBlock] {
@@ -171,6 +170,8 @@ impl Connection {
                     writes.of_user("contacts", id, statement, values);
                 }
             }
+            let Some(next) = next else { return Ok(count) };
+            from = next;
         }
     }
 }

@@ -142,32 +142,34 @@ impl Connection {
         limit: usize,
     ) -> Result<Vec<(UserId, ContactState)>> {
         let mut contacts = Vec::new();
+        let Some(from) = after.checked_add(1) else { return Ok(contacts) };
         // Numbers from 2^63 on are negative in the table, and come behind the others.
-        let mut after = after as i64;
+        let mut from = from as i64;
         loop {
-            let want = limit.clamp(1, 1_000);
+            let (negative, want) = (from < 0, limit.clamp(1, 1_000));
             type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
-            let key = (user.get() as i64, after, want as i32);
+            let key = (user.get() as i64, from, want as i32);
             let rows: Vec<Row> = self.select(GetContacts, key).await?;
-            let complete = rows.len() < want;
-            // From a negative number on, the first positive one ends the list.
-            let ends = after < 0 && rows.last().is_some_and(|row| row.0 >= 0);
-            let started = after;
-            for (peer, contact, blocked) in
-                rows.into_iter().take_while(|row| started >= 0 || row.0 < 0)
-            {
-                after = peer;
+            let mut ended = rows.len() < want;
+            for (number, contact, blocked) in rows {
+                if negative && number >= 0 {
+                    return Ok(contacts);
+                }
+                from = number.wrapping_add(1);
+                ended |= number == -1;
                 let state = contact_of(&contact, &blocked)?;
-                let peer = UserId::new(peer as u64);
+                let peer = UserId::new(number as u64);
                 let peer = peer.ok_or_else(|| Failure::Row("contact 0".to_owned()))?;
-                if (state.contact || state.blocked) && contacts.len() < limit {
+                if state.contact || state.blocked {
                     contacts.push((peer, state));
                 }
+                if contacts.len() >= limit {
+                    return Ok(contacts);
+                }
             }
-            match (complete || ends, started >= 0) {
-                _ if contacts.len() >= limit => return Ok(contacts),
-                (true, false) => return Ok(contacts),
-                (true, true) => after = i64::MIN,
+            match (ended, negative) {
+                (true, true) => return Ok(contacts),
+                (true, false) => from = i64::MIN,
                 (false, _) => {}
             }
         }

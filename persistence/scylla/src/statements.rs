@@ -81,7 +81,7 @@ statements! {
     GetMembers: "SELECT peer, last_inbox FROM members WHERE user=?",
     GetMarks: "SELECT kind, id, value FROM marks WHERE user=? AND peer=?",
     GetContact: "SELECT contact, blocked FROM contacts WHERE user=? AND peer=?",
-    GetContacts: "SELECT peer, contact, blocked FROM contacts WHERE user=? AND peer>? LIMIT ?",
+    GetContacts: "SELECT peer, contact, blocked FROM contacts WHERE user=? AND peer>=? LIMIT ?",
     GetMessages: "SELECT conv_seq, time_us, sender, outbox, n, kind, target, hash, body, emptied, \
         changed FROM messages WHERE low=? AND high=? AND bucket=? \
         AND conv_seq>=? AND conv_seq<=? LIMIT ?",
