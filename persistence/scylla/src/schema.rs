@@ -100,14 +100,29 @@ pub async fn check(session: &Session, config: &Config) -> Result<(), OpenError> 
 pub async fn own(session: &Session, config: &Config, log: &str) -> Result<(), OpenError> {
     assert!(log.chars().all(|c| c.is_ascii_alphanumeric()), "{log:?} is a plain name");
     let take = format!("INSERT INTO owner (one, log) VALUES (1, '{log}') IF NOT EXISTS");
-    let taken: Vec<(bool, Option<i8>, Option<String>)> = rows(session, config, &take).await?;
-    match taken.into_iter().next() {
-        Some((false, _, Some(owner))) if owner != log => {
+    match decided(session, config, &take, "SELECT log FROM owner WHERE one = 1").await? {
+        Some(owner) if owner != log => {
             let (keyspace, log) = (config.keyspace.clone(), log.to_owned());
             Err(OpenError::Owned { keyspace, owner, log })
         }
         _ => Ok(()),
     }
+}
+
+/// Runs a lightweight transaction, and reads what holds now: the answer itself has other columns in
+/// either store, and may be lost.
+async fn decided(
+    session: &Session,
+    config: &Config,
+    change: &str,
+    read: &str,
+) -> Result<Option<String>, OpenError> {
+    let done = session.query_unpaged(change, ()).await;
+    done.map_err(|error| config.unreachable(error.to_string()))?;
+    let mut read = Statement::new(read);
+    read.set_consistency(Consistency::LocalSerial);
+    let found: Vec<(Option<String>,)> = rows(session, config, read).await?;
+    Ok(found.into_iter().next().and_then(|(text,)| text))
 }
 
 /// See `Scylla::claim_version`.
@@ -133,13 +148,17 @@ async fn use_keyspace(session: &Session, config: &Config) -> Result<(), OpenErro
     used.map_err(|error| config.unreachable(error.to_string()))
 }
 
-async fn rows<R>(session: &Session, config: &Config, text: &str) -> Result<Vec<R>, OpenError>
+async fn rows<R>(
+    session: &Session,
+    config: &Config,
+    statement: impl Into<Statement>,
+) -> Result<Vec<R>, OpenError>
 where
     R: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm>,
 {
-    let mut statement = Statement::new(text);
+    let mut statement = statement.into();
     // The system's own tables are kept by each node.
-    if text.contains("FROM system") {
+    if statement.contents.contains("FROM system") {
         statement.set_consistency(Consistency::One);
     }
     let result = session.query_unpaged(statement, ()).await;
@@ -157,7 +176,7 @@ async fn replication(
         "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{}'",
         config.keyspace
     );
-    let found: Vec<(BTreeMap<String, String>,)> = rows(session, config, &text).await?;
+    let found: Vec<(BTreeMap<String, String>,)> = rows(session, config, text).await?;
     Ok(found.into_iter().next().map(|(replication,)| replication))
 }
 
@@ -166,7 +185,7 @@ async fn version(session: &Session, config: &Config) -> Result<i32, OpenError> {
     let tables: Vec<(String,)> = rows(
         session,
         config,
-        &format!(
+        format!(
             "SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{}' AND \
              table_name = 'migrations'",
             config.keyspace
@@ -249,18 +268,15 @@ async fn lock(session: &Session, config: &Config, holder: &str) -> Result<(), Op
         "INSERT INTO migration_lock (one, holder) VALUES (1, '{holder}') IF NOT EXISTS \
          USING TTL {LOCK_S}"
     );
+    let mut other = None;
     for _ in 0..=LOCK_S {
-        let taken: Vec<(bool, Option<i8>, Option<String>)> = rows(session, config, &take).await?;
-        match taken.into_iter().next() {
-            Some((true, ..)) => return Ok(()),
-            // Ours, taken by a request whose answer was lost.
-            Some((false, _, Some(other))) if other == holder => return Ok(()),
-            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        other = decided(session, config, &take, "SELECT holder FROM migration_lock WHERE one = 1")
+            .await?;
+        if other.as_deref() == Some(holder) {
+            return Ok(());
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let text = "SELECT holder FROM migration_lock WHERE one = 1";
-    let other: Vec<(Option<String>,)> = rows(session, config, text).await?;
-    let other = other.into_iter().next().and_then(|(holder,)| holder);
     Err(OpenError::Locked(other.unwrap_or_else(|| "somebody".to_owned())))
 }
 
