@@ -142,11 +142,11 @@ impl Connection {
         limit: usize,
     ) -> Result<Vec<(UserId, ContactState)>> {
         let mut contacts = Vec::new();
-        let Some(from) = after.checked_add(1) else { return Ok(contacts) };
+        let Some(from) = after.checked_add(1).filter(|_| limit > 0) else { return Ok(contacts) };
         // Numbers from 2^63 on are negative in the table, and come behind the others.
         let mut from = from as i64;
         loop {
-            let (negative, want) = (from < 0, limit.clamp(1, 1_000));
+            let (negative, want) = (from < 0, limit.min(1_000));
             type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
             let key = (user.get() as i64, from, want as i32);
             let rows: Vec<Row> = self.select(GetContacts, key).await?;

@@ -48,8 +48,9 @@ impl Node {
     pub fn start(passwords: bool) -> Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ringmail-cassandra-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cassandra-{number}"));
+        // Of a run before: the shared one is never dropped.
+        let _ = std::fs::remove_dir_all(&dir);
         let port = free_port();
         Node { child: spawn(&dir, port, passwords), dir, port, passwords }
     }
