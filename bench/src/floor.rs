@@ -2,13 +2,17 @@
 //! it moves the bytes: SEND → group commit (`O_DIRECT | O_DSYNC`, second ring) → SENT to the
 //! sender and DELIVER to the receiver → ACK. What it reaches on a machine is what a real server is
 //! measured against.
+//!
+//! While a write is in flight, a message that comes could only gather. So the floor sleeps until
+//! the disk is done, and takes what came meanwhile in one go: at 50 pairs and depth 1 this took
+//! 12.1 µs of processor time a message, where waking for each took 14.0 to 14.9.
 
 use crate::body::CHAT_BYTES;
 use crate::floor_wire::{Cutter, HEAD_BYTES, Head, Kind};
 use crate::process;
 use bytes::{Buf, Bytes, BytesMut};
-use ring::sys::EventFd;
 use ring::{Completion, Given, RecvBuffer, Ring, RingConfig, RingMode, Target, Token, Wait};
+use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +20,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const FILE_BYTES: u64 = 64 << 20;
-const GROUP_BYTES_MAX: usize = 256 << 10;
+/// More than all that the generator keeps in flight: 4,000 pairs, 64 messages each.
+const GROUP_BYTES_MAX: usize = 24 << 20;
 const MESSAGE_BYTES: usize = HEAD_BYTES + CHAT_BYTES;
 const ALIGN: usize = 4096;
 /// Completions of one turn: the next log write waits for no more than these.
@@ -25,8 +30,7 @@ const COMPLETIONS_MAX: usize = 1_024;
 const ACCEPT: u8 = 0;
 const RECV: u8 = 1;
 const SEND: u8 = 2;
-const BELL: u8 = 3;
-const WRITE: u8 = 4;
+const WRITE: u8 = 3;
 
 struct Conn {
     target: Target,
@@ -47,7 +51,6 @@ struct Message {
 struct Floor {
     ring: Ring,
     disk: Ring,
-    bell: EventFd,
     listener: TcpListener,
     conns: Vec<Conn>,
     /// Connection of each user.
@@ -82,20 +85,17 @@ pub fn serve(dir: &Path, connections_max: u32) -> io::Result<()> {
         buffers: Some((2048, 4096)),
         mode: RingMode::Deferred,
     })?;
-    let mut disk = Ring::new(&RingConfig {
+    let disk = Ring::new(&RingConfig {
         entries: 8,
         completions: 16,
         files: 0,
         buffers: None,
         mode: RingMode::Cooperative,
     })?;
-    let bell = EventFd::new()?;
-    disk.notify(&bell)?;
-    ring.read(Token::new(BELL, 0, 0), &bell, vec![0; 8]);
     ring.accept(Token::new(ACCEPT, 0, 0), &listener);
     println!("{}", serde_json::json!({"ready": true, "port": listener.local_addr()?.port()}));
     let (conns, users, dirty) = (Vec::new(), Vec::new(), Vec::new());
-    let mut floor = Floor { ring, disk, bell, listener, conns, users, log, dirty };
+    let mut floor = Floor { ring, disk, listener, conns, users, log, dirty };
     loop {
         floor.turn()?;
     }
@@ -106,7 +106,10 @@ impl Log {
         let path = dir.join("floor.log");
         // Written with zeros once: later writes then change no file size and no extent.
         fs::write(&path, vec![0; FILE_BYTES as usize])?;
-        File::open(&path)?.sync_all()?;
+        let file = File::open(&path)?;
+        file.sync_all()?;
+        // A direct write over cached pages would go to a worker thread.
+        fadvise(&file, 0, None, Advice::DontNeed)?;
         let flags = libc::O_DIRECT | libc::O_DSYNC;
         let file = File::options().write(true).custom_flags(flags).open(&path)?;
         Ok(Log {
@@ -168,8 +171,20 @@ fn aligned_block() -> BytesMut {
 
 impl Floor {
     fn turn(&mut self) -> io::Result<()> {
-        let busy = self.ring.work_is_deferred() || self.ring.ready() > 0;
-        self.ring.enter(if busy { Wait::No } else { Wait::Until(None) });
+        self.ring.enter(Wait::No);
+        let idle = !self.ring.work_is_deferred() && self.ring.ready() == 0;
+        match self.log.written {
+            Some(_) if self.disk.ready() == 0 => self.disk.enter(Wait::Until(None)),
+            None if idle => self.ring.enter(Wait::Until(None)),
+            _ => {}
+        }
+        while let Some(completion) = self.disk.reap() {
+            completion.result?;
+            drop(completion.given);
+            self.log.wrote();
+            self.durable();
+        }
+        self.ring.enter(Wait::No);
         for _ in 0..COMPLETIONS_MAX {
             let Some(completion) = self.ring.reap() else { break };
             self.completed(completion)?;
@@ -217,15 +232,6 @@ impl Floor {
                         mark(&mut self.dirty, conn, index);
                     }
                 }
-            }
-            BELL => {
-                while let Some(written) = self.disk.reap() {
-                    written.result?;
-                    drop(written.given);
-                    self.log.wrote();
-                    self.durable();
-                }
-                self.ring.read(Token::new(BELL, 0, 0), &self.bell, vec![0; 8]);
             }
             kind => unreachable!("no operation has kind {kind}"),
         }

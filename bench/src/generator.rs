@@ -228,7 +228,7 @@ impl<S: Speak> Generator<S> {
         self.phase.load = None;
         self.run_while(|g| g.in_flight > 0, "a message is unanswered")?;
         let phase = std::mem::replace(&mut self.phase, Phase::new(None, 0));
-        let cpu_s = (after.cpu_ns - before.cpu_ns) as f64 / 1e9;
+        let cpu_s = (after.cpu_ns() - before.cpu_ns()) as f64 / 1e9;
         Ok(Measured {
             delivered_per_s: count as f64 / seconds,
             delivered_per_server_cpu_s: count as f64 / cpu_s.max(1e-9),

@@ -8,6 +8,7 @@ use crate::random::Random;
 use crate::report::{Outputs, Report};
 use crate::server::{Launch, Running, Scratch, ServerError};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -107,6 +108,8 @@ struct Run<'a> {
     kills: u64,
     early_kills: u64,
     ready_ms: Vec<u64>,
+    /// Of the slowest start: what its time went into.
+    slowest_steps: Value,
     _scratch: Scratch,
 }
 
@@ -141,6 +144,7 @@ impl<'a> Run<'a> {
             kills,
             early_kills,
             ready_ms,
+            slowest_steps: Value::Null,
             _scratch: scratch,
         })
     }
@@ -188,7 +192,12 @@ impl<'a> Run<'a> {
 
     fn run_ready(&mut self, mut server: Running) -> Result<Running, KillError> {
         self.await_ready(&mut server)?;
-        self.ready_ms.push(server.started.elapsed().as_millis() as u64);
+        let ready_ms = server.started.elapsed().as_millis() as u64;
+        if self.ready_ms.iter().all(|&other| other < ready_ms) {
+            let ready = server.ready.as_ref().expect("awaited");
+            self.slowest_steps = ready["recovery"]["steps"].clone();
+        }
+        self.ready_ms.push(ready_ms);
         let (least, most) = (self.args.run_ms_min, self.args.run_ms_max);
         let length = least + self.random.below(most.saturating_sub(least).max(1));
         let habits = self.habits();
@@ -289,6 +298,7 @@ impl<'a> Run<'a> {
         report.set("seed", self.seed);
         report.set_verdict(&verdict);
         report.set("ready_ms_max", self.ready_ms.iter().max().copied());
+        report.set("ready_ms_max_steps", self.slowest_steps.clone());
         if !verdict.is_clean() {
             report.fail("the server broke its promises");
         }

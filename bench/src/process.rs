@@ -1,6 +1,7 @@
 //! What the kernel tells of processes, sockets and disks.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
 
@@ -15,17 +16,26 @@ fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("cannot read {what}"))
 }
 
-/// Processor time of a process, all its threads, in nanoseconds. Threads that ended do not count.
-pub fn cpu_ns(pid: u32) -> io::Result<u64> {
-    let mut total = 0;
+/// Processor time of a process by its threads' names, in nanoseconds. Threads that ended do not
+/// count.
+pub fn cpu_ns_by_thread(pid: u32) -> io::Result<BTreeMap<String, u64>> {
+    let mut threads = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
         // A thread may end between the listing and here.
-        let Ok(times) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let Ok(times) = fs::read_to_string(task.join("schedstat")) else { continue };
+        let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
         // Time on a processor, time waiting for one, slices.
         let ran = times.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-        total += ran.ok_or_else(|| odd("schedstat"))?;
+        *threads.entry(name.trim().to_owned()).or_default() +=
+            ran.ok_or_else(|| odd("schedstat"))?;
     }
-    Ok(total)
+    Ok(threads)
+}
+
+/// Processor time of a process, all its threads, in nanoseconds.
+pub fn cpu_ns(pid: u32) -> io::Result<u64> {
+    Ok(cpu_ns_by_thread(pid)?.values().sum())
 }
 
 /// Most memory that was resident at any time, in bytes.

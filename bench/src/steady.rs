@@ -305,6 +305,11 @@ fn report_costs<S: Speak>(report: &mut Report, side: &Side<S>, prefix: &str) {
     let Some(closed) = side.closed.last() else { return };
     let (before, after) = &closed.readings;
     let count = closed.count.max(1) as f64;
+    for (thread, cpu_ns) in &after.cpu_ns_by_thread {
+        let cpu_ns = cpu_ns - before.cpu_ns_by_thread.get(thread).unwrap_or(&0);
+        let key = format!("{prefix}cpu_us_per_delivered_{}", thread.replace(['-', '#', ' '], "_"));
+        report.set_rounded(key, cpu_ns as f64 / 1e3 / count);
+    }
     let segments = (after.segments_out - before.segments_out) as f64 / count;
     report.set_rounded(format!("{prefix}tcp_segments_per_delivered"), segments);
     if let (Some(before), Some(after)) = (before.device_bytes, after.device_bytes) {

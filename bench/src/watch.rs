@@ -2,6 +2,7 @@
 
 use crate::process;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -19,8 +20,8 @@ pub struct Watch {
 /// What was seen at one moment.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Processor time of all its threads.
-    pub cpu_ns: u64,
+    /// Processor time by its threads' names.
+    pub cpu_ns_by_thread: BTreeMap<String, u64>,
     /// TCP segments that this machine sent.
     pub segments_out: u64,
     /// Bytes that went to the disk, whoever wrote them.
@@ -29,12 +30,19 @@ pub struct Reading {
     pub stats: Option<Value>,
 }
 
+impl Reading {
+    /// Processor time of all threads.
+    pub fn cpu_ns(&self) -> u64 {
+        self.cpu_ns_by_thread.values().sum()
+    }
+}
+
 impl Watch {
     /// Reads everything now.
     pub fn read(&self) -> io::Result<Reading> {
         let text = self.stats_file.as_ref().and_then(|path| std::fs::read(path).ok());
         Ok(Reading {
-            cpu_ns: process::cpu_ns(self.pid)?,
+            cpu_ns_by_thread: process::cpu_ns_by_thread(self.pid)?,
             segments_out: process::segments_out()?,
             device_bytes: process::device_bytes_written(&self.dir),
             stats: text.and_then(|text| serde_json::from_slice(&text).ok()),

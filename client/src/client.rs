@@ -37,7 +37,10 @@ pub struct Client {
     pub(crate) requests: Requests,
     /// A snapshot that is under way.
     pub(crate) overview: Option<Overview>,
-    /// Conversations for which asking brought nothing on this attach.
+    /// Conversations for which asking brought nothing on this attach: for the own entries that
+    /// were skipped …
+    pub(crate) searched: BTreeSet<Conv>,
+    /// … and for texts of other own devices.
     pub(crate) futile: BTreeSet<Conv>,
     pub(crate) live: Live,
     events: VecDeque<(u64, ClientEvent)>,
@@ -74,6 +77,7 @@ impl Client {
             reads_told: BTreeMap::new(),
             requests: Requests::default(),
             overview: None,
+            searched: BTreeSet::new(),
             futile: BTreeSet::new(),
             live: Live::new(config.foreground),
             config,
@@ -107,6 +111,7 @@ impl Client {
         self.reads_told.clear();
         self.requests.detach();
         self.overview = None;
+        self.searched.clear();
         self.futile.clear();
         self.live.detach();
     }

@@ -82,19 +82,33 @@ impl Client {
         }
         if request.own {
             let found = self.state.conversations.get(&conv);
-            let lacks = |found: &Conversation| found.missing.range(first..=last).next().is_some();
+            // An edit above the page's head came while the page was under way.
+            let told = |found: &Conversation, seq: &Seq| {
+                found.history.get(seq).is_none_or(|message| message.edited_by <= end.head)
+            };
+            let lacks = |found: &Conversation| {
+                found.missing.range(first..=last).any(|seq| told(found, seq))
+            };
             let searches = direction == Direction::Newer;
             // Whatever the server does not tell now, it is not asked for again on this attach.
             if searches && end.next > 0 && self.state.sending.contains(&conv) {
                 self.ask_history(conv, end.next, direction);
             } else if searches || first > last || found.is_some_and(lacks) {
-                self.futile.insert(conv);
+                self.in_vain(conv, direction);
             }
             self.tell(ClientEvent::Updated { conv: Some(conv) });
         } else {
             let (request, next) = (request.id(), end.next);
             self.tell(ClientEvent::HistoryPage { request, conv, first, last, next });
         }
+    }
+
+    /// What the client itself asked for does not come on this attach.
+    pub(crate) fn in_vain(&mut self, conv: Conv, direction: Direction) {
+        match direction {
+            Direction::Newer => self.searched.insert(conv),
+            Direction::Older => self.futile.insert(conv),
+        };
     }
 
     fn ask_history(&mut self, conv: Conv, from: Seq, direction: Direction) {
@@ -109,14 +123,13 @@ impl Client {
         if self.overview.is_some() || self.requests.open.iter().any(asks) {
             return;
         }
-        let hopeful = |conv: &&Conv| !self.futile.contains(conv);
-        let skipped = self.state.sending.iter().filter(hopeful);
+        let skipped = self.state.sending.iter().filter(|conv| !self.searched.contains(conv));
         let skipped = skipped.copied().find_map(|conv| Some((conv, self.skipped(conv)?)));
         if let Some((conv, from)) = skipped {
             // In the order of the places: a body that moved lies behind what made it move.
             return self.ask_history(conv, from, Direction::Newer);
         }
-        let lacking = self.state.lacking.iter().filter(hopeful);
+        let lacking = self.state.lacking.iter().filter(|conv| !self.futile.contains(conv));
         let newest = |conv| self.state.conversations.get(&conv)?.missing.last().copied();
         let lacking = lacking.copied().find_map(|conv| Some((conv, newest(conv)?)));
         if let Some((conv, from)) = lacking {

@@ -180,8 +180,16 @@ impl Client {
         let &Deliver { conv, conv_seq, time_ms, body, .. } = deliver;
         let place = Place { conv, conv_seq, time_ms };
         self.typing_ended(conv);
-        if self.note(place, Kind::Peer, wire::body_hash(body), Some(body), Source::Inbox) {
-            let (kind, body) = (Kind::Peer, Some(body.to_vec()));
+        // Without a text it was deleted for everyone, perhaps by an entry that does not come.
+        let deleted = body.is_empty();
+        let hash = if deleted { BodyHash(0) } else { wire::body_hash(body) };
+        let body = Some(body).filter(|_| !deleted);
+        if self.note(place, Kind::Peer, hash, body, Source::Inbox) {
+            if deleted && self.config.keep_history {
+                let (target, by, delete, body) = (conv_seq, 0, true, None);
+                self.record(&Entry::Changed { conv, target, by, delete, body });
+            }
+            let (kind, body) = (Kind::Peer, body.map(<[u8]>::to_vec));
             self.tell(ClientEvent::Message { conv, conv_seq, time_ms, kind, body });
         }
         Ok(())
@@ -192,7 +200,9 @@ impl Client {
         let &Changed { conv, conv_seq, time_ms, change, body, .. } = changed;
         let place = Place { conv, conv_seq, time_ms };
         let hash = content_hash(body, Some(change));
-        if self.note(place, Kind::PeerChange, hash, None, Source::Inbox) {
+        // Without a text a later change, or one that is hidden, has taken its place.
+        let says = change.delete || !body.is_empty();
+        if self.note(place, Kind::PeerChange, hash, None, Source::Inbox) && says {
             self.note_change(place, change, Some(body));
         }
         Ok(())
@@ -220,6 +230,7 @@ impl Client {
         }
         let kind = own_kind(void, change);
         if self.note(place, kind, hash, None, Source::Inbox) {
+            self.futile.remove(&own.conv);
             match change.filter(|_| !void) {
                 Some(change) => self.note_change(place, change, None),
                 None => {

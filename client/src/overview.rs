@@ -27,6 +27,9 @@ impl Client {
             self.record(&Entry::Inbox { epoch: 0, position: 0 });
         }
         self.record(&Entry::Skipped);
+        let mut command = Vec::new();
+        wire::Command::Privacy(welcome.privacy).encode(&mut command);
+        self.record(&Entry::Applied { command: &command });
         let (epoch, position) = (welcome.inbox_epoch, welcome.from);
         self.overview = Some(Overview { epoch, position, listed: false });
         self.requests.push(Ask::Chats { before: position.saturating_add(1) }, true);

@@ -203,9 +203,7 @@ impl Client {
                 return Err(Fault::Protocol("the lists of a snapshot are refused for ever"));
             }
             Ask::Chat { conv } => self.chat_end(conv),
-            Ask::History { conv, .. } if request.own => {
-                self.futile.insert(conv);
-            }
+            Ask::History { conv, direction, .. } if request.own => self.in_vain(conv, direction),
             Ask::History { .. } | Ask::Devices => {
                 self.tell(ClientEvent::RequestRefused { request: request.id(), code });
             }

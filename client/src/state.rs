@@ -107,6 +107,8 @@ impl State {
                 self.contacts.clear();
                 self.skipped = true;
                 for conversation in self.conversations.values_mut() {
+                    // What is here may have been changed or hidden by what was skipped.
+                    conversation.ranges.clear();
                     conversation.skipped_from.get_or_insert(conversation.streamed);
                     (conversation.streamed, conversation.listed) = (0, false);
                 }

@@ -35,7 +35,7 @@ pub fn ready(config: &Config, key: &token::Key, recovery: &Recovery, json: bool)
         });
         return say(&ready.to_string());
     }
-    let Recovery { generation, logs, bytes, bytes_cut, ms } = recovery;
+    let Recovery { generation, logs, bytes, bytes_cut, ms, .. } = recovery;
     let shards = config.shards;
     say(&ledger::table(&lines));
     say(&format!("ringmail {}", env!("CARGO_PKG_VERSION")));

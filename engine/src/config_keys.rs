@@ -388,6 +388,22 @@ pub const KEYS: &[Key] = &[
         "a scan's answer each"
     ),
     limit!(
+        scans_max,
+        number,
+        1..=65_536,
+        "scans",
+        "reads of inboxes under way from one shard; further ones take turns",
+        "other reads wait behind them in the store"
+    ),
+    limit!(
+        read_ahead_max,
+        number,
+        1..=65_536,
+        "sessions",
+        "sessions of one shard that may read an inbox ahead of their credit",
+        "a scan's answer each"
+    ),
+    limit!(
         scan_entries,
         number,
         1..=65_536,
@@ -402,6 +418,30 @@ pub const KEYS: &[Key] = &[
         "bytes",
         "bytes that one scan asks for",
         "memory per scan"
+    ),
+    limit!(
+        pages_max,
+        number,
+        1..=65_536,
+        "pages",
+        "pages of history under way from one shard to another, and from one shard to the store",
+        "limits.output_bytes_max each, for every pair of shards"
+    ),
+    limit!(
+        page_burst,
+        number,
+        1..=1_000_000,
+        "pages",
+        "pages of history that one user may ask for at once",
+        "more reads for one user; beyond it pages are refused with QUOTA"
+    ),
+    limit!(
+        page_ms,
+        number,
+        1..=600_000,
+        "ms",
+        "one more page each time that so much time passed",
+        "shorter lets one user read more"
     ),
     limit!(
         new_conversations_burst,
@@ -522,6 +562,14 @@ pub const KEYS: &[Key] = &[
         "entries",
         "an inbox is trimmed when so many entries may go",
         "inboxes that are trimmed less often"
+    ),
+    limit!(
+        inbox_age_ms,
+        number,
+        1_000..=315_360_000_000,
+        "ms",
+        "inbox entries go at this age although a device has not passed them",
+        "disk; a device that stays away for longer begins anew with a snapshot"
     ),
     limit!(
         edit_window_ms,

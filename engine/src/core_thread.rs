@@ -16,7 +16,12 @@ use std::{
         mpsc::Sender,
     },
     thread,
+    time::Duration,
 };
+
+/// Far less than other threads have: a core that wakes does not wait for a thread of the store that
+/// has its processor.
+const TIME_SLICE: Duration = Duration::from_micros(100);
 
 /// What the watching thread sees of a core, and what it tells it. Nothing here orders anything
 /// else, so every access is relaxed; the doorbell wakes a core that sleeps.
@@ -74,6 +79,8 @@ pub fn spawn(parts: Parts, ready: Sender<io::Result<()>>) -> io::Result<thread::
 fn run(parts: Parts, ready: Sender<io::Result<()>>) {
     let Parts { core, start, driver, mesh, backend, shared, processor } = parts;
     let pinned = processor.map_or(Ok(()), ring::sys::pin_to_cpu);
+    // Where this is refused, a core that wakes waits a little longer for its processor.
+    let _ = ring::sys::set_time_slice(TIME_SLICE);
     let driver =
         pinned.and_then(|()| KernelDriver::new(driver, mesh, backend, shared.stop.clone()));
     let driver = match driver {

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 use std::{io, process, thread};
 
 /// What the device is made of.
@@ -63,8 +64,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// Completions ring the doorbell.
     pub(crate) fn new(config: DiskConfig, bell: Arc<Doorbell>) -> io::Result<Disk> {
-        let mut ring = Ring::new(&ring_config())?;
-        ring.notify(bell.eventfd())?;
+        let ring = Ring::new(&ring_config())?;
         let (jobs, work) = unbounded();
         let (tell, prepared) = unbounded();
         let segments = Segments::new(config.dir, config.segment_bytes);
@@ -154,6 +154,16 @@ impl Disk {
             Ok(_) => die("writing the log", &io::ErrorKind::WriteZero.into()),
             Err(error) => die("writing the log", &error),
         }
+    }
+
+    /// Whether a write is in flight.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writes.iter().any(Option::is_some)
+    }
+
+    /// Sleeps until a write completes, at most this long.
+    pub(crate) fn sleep(&mut self, timeout: Duration) {
+        self.ring.enter(Wait::Until(Some(timeout)));
     }
 
     /// Whether `poll` would give something.

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
+/// A core that sleeps for the disk looks at its sockets and lanes after this long.
+const GATHER: Duration = Duration::from_micros(500);
+
 /// What a driver is made of.
 #[derive(Clone, Debug)]
 pub struct KernelDriverConfig {
@@ -143,6 +146,18 @@ impl KernelDriver {
             || self.must_stop()
     }
 
+    /// While a write is in flight, a message that comes could only gather for the next one. So the
+    /// core sleeps until the disk is done and takes what came meanwhile in one go; for a moment
+    /// only, because not all that comes rests on the log.
+    fn sleep(&mut self, timeout: Option<Duration>) {
+        if self.disk.is_writing() {
+            self.sockets.enter(Wait::No);
+            self.disk.sleep(timeout.unwrap_or(GATHER).min(GATHER));
+        } else {
+            self.sockets.enter(Wait::Until(timeout));
+        }
+    }
+
     fn must_stop(&self) -> bool {
         !self.stopping && self.stop.load(Ordering::Relaxed)
     }
@@ -224,7 +239,7 @@ impl Driver for KernelDriver {
             let now_us = sys::boot_time_us();
             let until_us = until_us.into_iter().chain(self.sockets.deadline_us()).min();
             let timeout = until_us.map(|at| Duration::from_micros(at.saturating_sub(now_us)));
-            self.sockets.enter(Wait::Until(timeout));
+            self.sleep(timeout);
             self.sleeps += 1;
         } else {
             self.sockets.enter(Wait::No);

@@ -48,10 +48,12 @@ pub fn lines(config: &Config) -> Vec<Line> {
     let limits = &config.limits;
     let lines = [connection_lines(config), entity_lines(limits), log_lines(limits)].concat();
     let shards = u64::from(config.shards);
+    let page = u64::from(limits.output_bytes_max) + u64::from(limits.body_bytes_max);
     let lanes = shards * shards.saturating_sub(1);
     let mut lines: Vec<Line> =
         lines.into_iter().map(|line| Line { count: line.count * shards, ..line }).collect();
     lines.extend([
+        line("pages", shards * shards * u64::from(limits.pages_max), page),
         line("lanes", lanes * 2 * u64::from(limits.lane_credits), memory::LANE_ENTRY_BYTES),
         line("store cache", 1u32, config.store_cache_bytes),
         line("store write buffers", 1u32, embedded::WRITE_BUFFER_BYTES_MAX),
@@ -105,6 +107,7 @@ fn entity_lines(limits: &Limits) -> Vec<Line> {
         line("owed fan-outs", limits.owed_max, memory::OWED_BYTES),
         line("asks", limits.asks_max, memory::ASK_BYTES),
         line("store answers", limits.asks_max, answer),
+        line("scans read ahead", limits.read_ahead_max, answer),
     ]
 }
 
@@ -200,11 +203,17 @@ mod tests {
             "limits.output_bytes_max",
             "limits.users_max",
             "limits.conversations_max",
-            "limits.marks_max",
+            "limits.members_max",
+            "limits.moved_marks_max",
+            "limits.circles_max",
+            "limits.circle_contacts_max",
+            "limits.watches_max",
             "limits.waiting_max",
             "limits.lane_credits",
             "limits.asks_max",
             "limits.scan_bytes",
+            "limits.read_ahead_max",
+            "limits.pages_max",
             "limits.owed_max",
             "limits.tail_bytes_max",
             "limits.tail_records_max",

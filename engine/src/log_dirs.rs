@@ -13,6 +13,8 @@ const GONE: &str = "gone";
 /// So much of a log that a newer one has fenced is read at first, and four times as much whenever
 /// the fence was not reached: segments are much longer than what a crash loop writes into them.
 const FENCED_BYTES: u64 = 64 << 10;
+/// Read at once; few enough that zeros behind the last group are told from it.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// What older generations left.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ pub enum LogError {
 }
 
 /// Reads every log below `log`, newest first, and makes durable again what it reads: a crash may
-/// have left bytes visible that no sync ever covered.
+/// have left bytes visible that no sync ever covered. A log that a newer one has fenced was made
+/// durable before that fence was written.
 pub fn read(log: &Path) -> Result<Found, LogError> {
     let failed = |error| DataDirError::Io { what: "read the log", path: log.into(), error };
     let (mut logs, older) = find(log).map_err(failed)?;
@@ -55,7 +58,7 @@ pub fn read(log: &Path) -> Result<Found, LogError> {
         let fenced = reading.is_fenced(files.generation, files.core);
         let mut bytes_max = if fenced { FENCED_BYTES } else { u64::MAX };
         loop {
-            let (found, whole) = files.read(bytes_max).map_err(failed)?;
+            let (found, whole) = files.read(bytes_max, !fenced).map_err(failed)?;
             bytes += found.segments.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
             match reading.take(&found) {
                 Ok(()) => break,
@@ -78,15 +81,16 @@ struct LogFiles {
 }
 
 impl LogFiles {
-    /// The log's first bytes, at most so many, and whether those are all.
-    fn read(&self, bytes_max: u64) -> io::Result<(FoundLog, bool)> {
+    /// The log's first bytes, at most so many, made durable if told so; and whether those are all.
+    fn read(&self, bytes_max: u64, sync: bool) -> io::Result<(FoundLog, bool)> {
         let (mut segments, mut left, mut whole) = (Vec::new(), bytes_max, true);
         for (number, path) in &self.segments {
             let file = File::open(path)?;
             let length = file.metadata()?.len();
-            let mut content = Vec::with_capacity(length.min(left) as usize);
-            (&file).take(left).read_to_end(&mut content)?;
-            file.sync_data()?;
+            let content = read_sparse(&file, length.min(left) as usize)?;
+            if sync {
+                file.sync_data()?;
+            }
             left -= content.len() as u64;
             whole &= content.len() as u64 >= length;
             segments.push((*number, content.into()));
@@ -94,6 +98,26 @@ impl LogFiles {
         let (generation, core) = (self.generation, self.core);
         Ok((FoundLog { generation, core, segments }, whole))
     }
+}
+
+/// The file's first bytes. Most of a segment is zeros that were never written over: those are not
+/// copied, so they take no memory either.
+fn read_sparse(mut file: &File, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; bytes];
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let length = file.read(&mut chunk[..CHUNK_BYTES.min(bytes - at)])?;
+        if length == 0 {
+            content.truncate(at);
+            break;
+        }
+        if chunk[..length].iter().any(|&byte| byte != 0) {
+            content[at..at + length].copy_from_slice(&chunk[..length]);
+        }
+        at += length;
+    }
+    Ok(content)
 }
 
 /// The logs, in any order, and the directories that go with their generations.

@@ -10,14 +10,14 @@ use crate::{
     mesh::{self, MeshPorts},
     probe, store, watch,
 };
-use persistence::Recovered;
+use persistence::{Backend, Recovered};
 use ring::Doorbell;
 use shards::{CoreConfig, token};
 use std::{
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU16, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Instant,
 };
 
@@ -75,6 +75,21 @@ pub struct Recovery {
     pub bytes_cut: u64,
     /// How long it took.
     pub ms: u64,
+    /// What a start's time went into, each step's end since its begin.
+    pub steps: Steps,
+}
+
+/// When the steps of a start ended, in milliseconds since its begin.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Steps {
+    /// The host and the port are as they must be.
+    pub checked_ms: u64,
+    /// The logs are read.
+    pub read_ms: u64,
+    /// The store is open.
+    pub opened_ms: u64,
+    /// All cores listen.
+    pub listening_ms: u64,
 }
 
 /// A running server.
@@ -104,6 +119,8 @@ pub struct RunningCore {
 /// Runs a server until it is told to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
     let begun = Instant::now();
+    let ms = || begun.elapsed().as_millis() as u64;
+    let mut steps = Steps::default();
     probe::raise_limits().map_err(system("raise the limit of open files"))?;
     for check in probe::CHECKS {
         let finding = check(&config);
@@ -111,21 +128,35 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
             return Err(ServerError::Host(finding.line()));
         }
     }
+    steps.checked_ms = ms();
     // From here on a signal stops in order.
     let signals = watch::Signals::install().map_err(system("listen for signals"))?;
     let data_dir = DataDir::open(&config.data_dir, probe::disk_bytes_needed(&config))?;
     let key = token::Key::new(data_dir.key()?);
-    let found = log_dirs::read(&data_dir.log())?;
+    // The disk does both at once, and neither needs the other.
+    let (found, store) = thread::scope(|scope| {
+        let store = scope.spawn(|| {
+            let store = store::open(&config, &data_dir);
+            (store, ms())
+        });
+        let found = log_dirs::read(&data_dir.log());
+        steps.read_ms = ms();
+        (found, store.join().expect("opening the store does not panic"))
+    });
+    let found = found?;
+    let store = store.0.inspect(|_| steps.opened_ms = store.1)?;
     let (logs, bytes, older) = (found.logs, found.bytes, found.older);
     let recovered = found.recovered;
-    let recovery = Recovery {
+    let mut recovery = Recovery {
         generation: recovered.generation(),
         logs,
         bytes,
         bytes_cut: recovered.bytes_cut(),
-        ms: begun.elapsed().as_millis() as u64,
+        ms: steps.read_ms,
+        steps,
     };
-    let server = start(&config, data_dir, &key, recovered, older)?;
+    let server = start(&config, data_dir, store, &key, recovered, older)?;
+    recovery.steps.listening_ms = ms();
     announce::ready(&config, &key, &recovery, options.json);
     watch::run(server, &config, options, signals)
 }
@@ -133,11 +164,11 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
 fn start(
     config: &Config,
     data_dir: DataDir,
+    store: Arc<dyn Backend>,
     key: &token::Key,
     recovered: Recovered,
     older: Vec<PathBuf>,
 ) -> Result<Server, ServerError> {
-    let store = store::open(config, &data_dir)?;
     let generation = recovered.generation();
     log_dirs::create(&data_dir.log(), generation, config.shards)?;
     let meshes = mesh::mesh(config.shards, 2 * config.limits.lane_credits as usize)

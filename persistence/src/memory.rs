@@ -227,7 +227,8 @@ impl MemoryStore {
             EntryKind::PeerChange { at, change, body } => {
                 let row = self.changes.get(&(at.conv, change.target));
                 change.delete |= row.is_none_or(|row| row.delete);
-                *body = row.map(|row| row.body.clone()).unwrap_or_default();
+                let own = row.filter(|row| row.conv_seq == at.conv_seq);
+                *body = own.map(|row| row.body.clone()).unwrap_or_default();
                 body.len()
             }
             _ => 0,

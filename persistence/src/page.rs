@@ -184,6 +184,8 @@ pub struct StoredMessage {
     pub edited_by: Seq,
     /// The text as it is now. Of an edit: its text while it is its target's newest, then empty.
     pub body: Bytes,
+    /// The text as it was sent, of a message that is edited; otherwise empty.
+    pub original: Bytes,
 }
 
 impl StoredMessage {
@@ -201,6 +203,7 @@ impl StoredMessage {
             deleted: matches!(row.content, Content::Emptied(_)),
             edited_by: 0,
             body: row.content.body(),
+            original: Bytes::new(),
         };
         let of_row = change.filter(|change| change.conv_seq == row.conv_seq);
         match (&row.content, change) {
@@ -212,7 +215,8 @@ impl StoredMessage {
                 (message.deleted, message.body) = (true, Bytes::new());
             }
             (Content::Body(_), Some(change)) => {
-                (message.edited_by, message.body) = (change.conv_seq, change.body.clone());
+                message.edited_by = change.conv_seq;
+                message.original = std::mem::replace(&mut message.body, change.body.clone());
             }
             _ => {}
         }

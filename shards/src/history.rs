@@ -209,6 +209,16 @@ impl Member {
         let after = self.hidden.partition_point(|&(first, _)| first <= seq);
         after > 0 && self.hidden[after - 1].1 >= seq
     }
+
+    /// The text of a plain message as the user sees it, and the edit that it is from. Of one whose
+    /// newest edit is hidden it is what was sent first: no text between is kept.
+    pub fn text<'a>(&self, message: &'a StoredMessage) -> (&'a [u8], Option<Seq>) {
+        match message.edited_by {
+            0 => (&message.body, None),
+            by if self.hides(by) => (&message.original, None),
+            by => (&message.body, Some(by)),
+        }
+    }
 }
 
 /// Items until there is no room, at least one if there is one, and END.
@@ -264,7 +274,7 @@ fn item<'a>(
             HistoryKind::Edit { target: change.target, body }
         }
         None => {
-            let edited_by = Some(message.edited_by).filter(|&seq| seq != 0);
+            let (body, edited_by) = member.text(message);
             HistoryKind::Message { body, edited_by }
         }
     };

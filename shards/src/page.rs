@@ -233,6 +233,7 @@ fn stored(record: &MessageRecord<'_>) -> StoredMessage {
         deleted: false,
         edited_by: 0,
         body: Bytes::copy_from_slice(record.body),
+        original: Bytes::new(),
     }
 }
 
@@ -246,8 +247,13 @@ fn apply(item: &mut StoredMessage, changes: &Changes) {
     }
     let Some(newest) = changes.get(&item.conv_seq) else { return };
     if newest.delete {
-        (item.deleted, item.edited_by, item.body) = (true, 0, Bytes::new());
+        (item.deleted, item.edited_by) = (true, 0);
+        (item.body, item.original) = (Bytes::new(), Bytes::new());
     } else if !item.deleted && newest.by > item.edited_by {
-        (item.edited_by, item.body) = (newest.by, newest.body.clone());
+        let before = std::mem::replace(&mut item.body, newest.body.clone());
+        if item.edited_by == 0 {
+            item.original = before;
+        }
+        item.edited_by = newest.by;
     }
 }

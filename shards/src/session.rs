@@ -66,6 +66,8 @@ pub(crate) struct Greeting {
     pub about: About,
     /// Set once the user is loaded: where the stream goes on, and whether that is `acked`.
     pub from: Option<(Seq, wire::Verdict)>,
+    /// Of the user, when that was set: the log has it before WELCOME leaves.
+    pub privacy: wire::Privacy,
 }
 
 /// An entry that the device has not acked.

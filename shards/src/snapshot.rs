@@ -139,7 +139,7 @@ impl Heads {
         };
         let shown = places.found.iter().find(shows);
         let newest = places.found.first().filter(|m| m.conv_seq == places.upto);
-        let preview = shown.map_or(&[][..], |m| &m.body);
+        let preview = shown.map_or(&[][..], |m| member.text(m).0);
         let head = ChatHead {
             request: self.request,
             conv: answer.conv.seen_by(answer.reader),

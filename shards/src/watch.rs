@@ -167,6 +167,11 @@ impl Shard {
         users.retain(|&target| target != user);
         users.sort_unstable();
         users.dedup();
+        let before = self.watcher(conn, user).watched.len() as u32;
+        if self.watching.count - before + users.len() as u32 > self.config.limits.watches_max {
+            let after_ms = self.config.limits.retry_after_ms;
+            return self.refuse_request(conn, 0, RefusalCode::RetryAfter, after_ms);
+        }
         self.replace_watched(conn, &users);
         let now_us = self.now.mono_us;
         let window_us = self.config.limits.presence_window_ms * 1_000;
@@ -226,7 +231,7 @@ impl Shard {
         for &user in users {
             let index = self.watching.index.get(&user);
             let stays = index.is_some_and(|index| kept.binary_search(index).is_ok());
-            if stays || self.watching.count >= self.config.limits.watches_max {
+            if stays {
                 continue;
             }
             let index = self.watching.target(user);

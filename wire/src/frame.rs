@@ -170,7 +170,7 @@ pub struct Welcome {
     pub server_time_ms: u64,
     /// Longest message body, in bytes.
     pub body_bytes_max: u64,
-    /// The user's privacy, as of `head`.
+    /// The user's privacy as the attach found it; later changes are entries above `from`.
     pub privacy: Privacy,
 }
 

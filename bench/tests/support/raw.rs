@@ -55,7 +55,8 @@ impl Raw {
             version_max: wire::VERSION,
             features: wire::FEATURES,
             outbox: OutboxId(7),
-            inbox_epoch: 0,
+            // From the first entry on: no new device, which would begin with a snapshot.
+            inbox_epoch: 1,
             acked: 0,
             foreground: true,
             token,

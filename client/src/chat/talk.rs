@@ -263,7 +263,8 @@ impl<T: Send + 'static> Talk<T> {
             // Rounded up: it says 1 until the moment comes.
             Some(wait) => {
                 let seconds = wait.as_millis().div_ceil(1000);
-                format!("offline ({trouble}), next try in {seconds} s{queued}")
+                // A narrow terminal cuts the cause.
+                format!("offline, next try in {seconds} s{queued} ({trouble})")
             }
             None => format!("offline, connecting{queued}"),
         }

@@ -162,11 +162,6 @@ impl Ring {
         config.buffers.map(|(count, bytes)| Buffers::new(submitter, count, bytes)).transpose()
     }
 
-    /// Signals this eventfd at each completion.
-    pub fn notify(&mut self, eventfd: &impl AsFd) -> io::Result<()> {
-        self.submitter.register_eventfd(eventfd.as_fd().as_raw_fd())
-    }
-
     /// Makes a plain descriptor a direct one and closes the plain one. On an error the descriptor
     /// is closed, too; `ENFILE` when the table is full.
     pub fn install(&mut self, fd: OwnedFd) -> io::Result<FileIndex> {

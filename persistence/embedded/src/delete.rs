@@ -22,8 +22,7 @@ impl Tables {
             removed.messages += messages;
             removed.conversations += u64::from(self.leave(id, conv)? || messages > 0);
         }
-        let entries = keys::entry(id, 0)..=keys::entry(id, u64::MAX);
-        removed.entries = self.remove_all(&self.entries, self.entries.range(entries))?;
+        removed.entries = self.remove_entries(id)?;
         for (tag, count) in [
             (user::DEVICE, None),
             (user::CURSOR, Some(&mut removed.devices)),

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | messages | low user, high user, conv_seq | message |
 //! | messages | low user, high user, conv_seq, `c` | what changed that message |
-//! | entries | user, inbox_seq | inbox entry |
+//! | entries | user, last inbox_seq, first | inbox entries, from the first on |
 //! | conversations | low user, high user | head and its time |
 //! | conversations | low user, high user, sender, outbox | next and device |
 //! | users | user, `h` | inbox head |
@@ -85,8 +85,8 @@ pub fn change(conv: ConvKey, target: Seq) -> Vec<u8> {
     tagged([low, high, target], CHANGE, &[])
 }
 
-pub fn entry(user: UserId, inbox_seq: Seq) -> Vec<u8> {
-    numbers([user.get(), inbox_seq])
+pub fn entries(user: UserId, last: Seq, first: Seq) -> Vec<u8> {
+    numbers([user.get(), last, first])
 }
 
 pub fn conversation(conv: ConvKey) -> Vec<u8> {

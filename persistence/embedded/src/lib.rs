@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod delete;
+mod entries;
 mod error;
 mod journal;
 mod keys;

@@ -152,14 +152,16 @@ impl Tables {
     /// Reads a range of an inbox and joins the bodies.
     pub fn scan(&self, scan: &Scan) -> Result<Scanned> {
         let mut scanned = Scanned { entries: Vec::new(), covered: scan.upto };
-        if scan.after >= scan.upto {
+        let snapshot = self.database.snapshot();
+        // A row may hold entries that are trimmed before others.
+        let trimmed = snapshot.get(&self.users, keys::of_user(scan.user, user::TRIMMED))?;
+        let after = trimmed.map_or(Ok(0), |row| read(&row))?.max(scan.after);
+        if after >= scan.upto {
             return Ok(scanned);
         }
-        let snapshot = self.database.snapshot();
-        let from = keys::entry(scan.user, scan.after + 1);
-        let upto = keys::entry(scan.user, scan.upto);
+        let (range, count) = ((after, scan.upto), u64::from(scan.entries_max));
         let mut bytes = 0;
-        for row in snapshot.range(&self.entries, from..=upto) {
+        for mut entry in self.entries_after(&snapshot, scan.user, range, count)?.into_values() {
             let full = scanned.entries.len() >= scan.entries_max as usize;
             if let Some(last) = scanned.entries.last()
                 && (full || bytes > scan.bytes_max as usize)
@@ -167,8 +169,6 @@ impl Tables {
                 scanned.covered = last.inbox_seq;
                 break;
             }
-            let (key, row) = row.into_inner()?;
-            let mut entry = values::read_entry(scan.user, number(&key, 8)?, &row)?;
             bytes += self.fill(&snapshot, &mut entry.kind)?;
             scanned.entries.push(entry);
         }
@@ -189,7 +189,8 @@ impl Tables {
                 let row = self.change(snapshot, at.conv, change.target)?;
                 // It is gone only where its author is.
                 change.delete |= row.as_ref().is_none_or(|row| row.delete);
-                *body = row.map(|row| row.body).unwrap_or_default();
+                let own = row.filter(|row| row.conv_seq == at.conv_seq);
+                *body = own.map(|row| row.body).unwrap_or_default();
                 Ok(body.len())
             }
             _ => Ok(0),

@@ -7,7 +7,6 @@ use crate::{keys, keys::member, keys::user};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use persistence::values::{self, Stored, read, written};
 use persistence::{Batch, ChangeRow, Content, ConvKey, MessageRow, Row, add_range};
-use std::collections::BTreeMap;
 use wire::{Seq, UserId};
 
 type Done = Result<(), StoreError>;
@@ -18,15 +17,9 @@ pub const REMOVED_AT_ONCE: usize = 4_096;
 impl Tables {
     /// Writes a batch and makes it durable. One call at a time.
     pub fn write(&self, batch: &Batch) -> Done {
-        let trimmed = self.trim(batch)?;
         let mut out = self.begin();
+        self.write_entries(&mut out, batch)?;
         self.write_messages(&mut out, batch)?;
-        for (user, entry) in &batch.entries {
-            if entry.inbox_seq > trimmed[user] {
-                let key = keys::entry(*user, entry.inbox_seq);
-                out.insert(&self.entries, key, values::entry(*user, entry));
-            }
-        }
         self.write_users(&mut out, batch)?;
         self.write_members(&mut out, batch)?;
         Ok(out.commit()?)
@@ -34,23 +27,6 @@ impl Tables {
 
     pub fn begin(&self) -> OwnedWriteBatch {
         self.database.batch().durability(Some(PersistMode::SyncAll))
-    }
-
-    /// Removes what the batch trims, and says up to where each of its users' inboxes is trimmed.
-    /// A record in the log says so too: it may happen before the rest is written.
-    fn trim(&self, batch: &Batch) -> Result<BTreeMap<UserId, Seq>, StoreError> {
-        let mut trimmed = BTreeMap::new();
-        for &user in batch.heads.keys().chain(batch.trims.keys()) {
-            let row = self.users.get(keys::of_user(user, user::TRIMMED))?;
-            let before = row.map_or(Ok(0), |row| read(&row))?;
-            let upto = batch.trims.get(&user).copied().unwrap_or(0).max(before);
-            trimmed.insert(user, upto);
-            if upto > before {
-                let keys = keys::entry(user, before + 1)..=keys::entry(user, upto);
-                self.remove_all(&self.entries, self.entries.range(keys))?;
-            }
-        }
-        Ok(trimmed)
     }
 
     /// Removes rows, some at a time, and counts them.

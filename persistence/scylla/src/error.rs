@@ -36,7 +36,8 @@ pub enum OpenError {
     NoKeyspace(String),
     /// The tables are older than this build.
     #[error(
-        "keyspace {keyspace} has schema {found}, this build needs {wanted}; run `ringmail store migrate`"
+        "keyspace {keyspace} has schema {found}, this build needs {wanted}; run \
+         `ringmail store migrate`"
     )]
     Old {
         /// Which keyspace.

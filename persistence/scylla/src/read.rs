@@ -319,7 +319,8 @@ impl Connection {
                 let row = self.place(at.conv, change.target).await?.change;
                 // It is gone only where its author is.
                 change.delete |= row.as_ref().is_none_or(|row| row.delete);
-                *body = row.map(|row| row.body).unwrap_or_default();
+                let own = row.filter(|row| row.conv_seq == at.conv_seq);
+                *body = own.map(|row| row.body).unwrap_or_default();
                 body.len()
             }
             _ => 0,

@@ -1,7 +1,7 @@
 //! A device: a real client core, its storage, and the person's switches around it.
 
 use crate::{
-    fact::{DeviceIndex, Fact, History},
+    fact::{DeviceIndex, Fact},
     network::{Incoming, LinkId, Network},
     seed::Rng,
     tap::Tap,
@@ -16,7 +16,7 @@ use wire::{BodyHash, DeviceId, Direction, Seq, UserId, body_hash};
 pub struct Storage {
     journal: Vec<u8>,
     /// Not on the disk: which message each send is, as the judge knows it.
-    bodies: BTreeMap<SendId, BodyHash>,
+    pub(crate) bodies: BTreeMap<SendId, BodyHash>,
 }
 
 /// One device, running or not.
@@ -37,9 +37,13 @@ pub struct Device {
     pub worn_out: bool,
     /// It reads the inbox of this epoch from its first entry on; 0: it begins with a snapshot.
     pub inbox_epoch: u64,
-    storage: Storage,
+    /// Somebody looks at it.
+    pub foreground: bool,
+    /// Whose presence its person wants.
+    pub watched: Vec<UserId>,
+    pub(crate) storage: Storage,
     writing: Option<(u64, Vec<u8>)>,
-    client: Option<Client>,
+    pub(crate) client: Option<Client>,
     starts_at: u64,
     link: Option<(LinkId, Tap)>,
     /// The person asks it to connect although it would not by itself.
@@ -81,6 +85,8 @@ impl Device {
             retired: false,
             worn_out: false,
             inbox_epoch: 0,
+            foreground: true,
+            watched: Vec::new(),
             storage,
             writing: None,
             client: None,
@@ -109,9 +115,16 @@ impl Device {
         self.client.as_ref().map_or(0, |client| client.position().1)
     }
 
+    /// Whether it reads a snapshot, or has yet to.
+    pub fn is_starting(&self) -> bool {
+        let starting = |client: &Client| client.is_starting() || client.position().0 == 0;
+        self.client.as_ref().is_none_or(starting)
+    }
+
     /// Whether nothing that it sent is unsettled, as far as it runs.
     pub fn settled(&self) -> bool {
-        self.client.as_ref().is_some_and(|client| !client.has_pending())
+        let client = self.client.as_ref();
+        client.is_some_and(|client| !client.has_pending() && !client.has_unmarked_reads())
     }
 
     /// Sends that are unsettled, and whether trying again is useless.
@@ -134,14 +147,29 @@ impl Device {
         client.conversations().filter_map(hole).collect()
     }
 
+    /// Messages of other own devices whose text is not here.
+    pub fn lacking(&self) -> Vec<(Conv, Seq)> {
+        let Some(client) = &self.client else { return Vec::new() };
+        let lacks = |m: &client::Message| m.kind == Kind::Own && m.body.is_none() && !m.deleted;
+        let places = client.conversations().flat_map(|conv| {
+            let messages = client.history(conv).filter(move |(_, message)| lacks(message));
+            messages.map(move |(seq, _)| (conv, seq))
+        });
+        places.collect()
+    }
+
     /// Whether it has everything of its conversations.
     pub fn has_all(&self) -> bool {
-        self.holes().is_empty()
+        self.client.is_some() && self.holes().is_empty() && self.lacking().is_empty()
     }
 
     /// Its person scrolls up, as far as there is something to load. At most every 200 ms.
     pub fn scroll(&mut self, now: u64) -> bool {
-        if !self.caught_up || self.link.is_none() || now < self.scrolled_at + 200_000 {
+        if !self.caught_up
+            || self.is_starting()
+            || self.link.is_none()
+            || now < self.scrolled_at + 200_000
+        {
             return false;
         }
         let holes = self.holes();
@@ -153,18 +181,7 @@ impl Device {
         !holes.is_empty()
     }
 
-    /// What it has of each conversation.
-    pub fn history(&self) -> History {
-        let mut history = BTreeMap::new();
-        let Some(client) = &self.client else { return history };
-        for conv in client.conversations() {
-            let messages = client.history(conv);
-            history.extend(messages.map(|(seq, message)| ((self.key(conv), seq), message.hash)));
-        }
-        history
-    }
-
-    fn key(&self, conv: Conv) -> ConvKey {
+    pub(crate) fn key(&self, conv: Conv) -> ConvKey {
         let Conv::Direct(peer) = conv;
         let peer = UserId::new(peer).expect("a client writes to somebody");
         ConvKey::new(self.user, peer).expect("a client does not write to itself")
@@ -218,11 +235,14 @@ impl Device {
         config.reconnect_base_ms = self.rng.scaled(5, 500);
         config.reconnect_cap_ms = 2_000;
         config.inbox_epoch = self.inbox_epoch;
+        config.foreground = self.foreground;
+        config.read_repeat_ms = self.rng.scaled(50, 10_000);
         let random = self.rng.next();
         let opened = Client::open(config, &self.storage.journal, random);
         let (mut client, bytes) = opened.map_err(|error| format!("{:?}: {error}", self.index))?;
         self.storage.journal.truncate(bytes);
         client.advance(now / 1_000);
+        client.watch(self.watched.iter().copied());
         self.client = Some(client);
         Ok(())
     }
@@ -279,12 +299,14 @@ impl Device {
         let device = self.index;
         match event {
             ClientEvent::Queued { id } => {
-                facts.push(Fact::Queued { device, hash: self.storage.bodies[&id] })
+                let (conv, hash) = (self.key(id.conv), self.storage.bodies[&id]);
+                facts.push(Fact::Queued { device, conv, hash })
             }
             ClientEvent::Sent { id, conv_seq, .. } => self.settle(id, conv_seq, false, facts),
             ClientEvent::GivenUp { id } => self.settle(id, 0, true, facts),
             ClientEvent::Message { conv, conv_seq, kind, body, .. } => {
-                let hash = body.filter(|_| kind != Kind::OwnVoid).map(|body| body_hash(&body));
+                let body = body.filter(|body| kind == Kind::Peer && !body.is_empty());
+                let hash = body.map(|body| body_hash(&body));
                 let conv = self.key(conv);
                 facts.push(Fact::Shown { device, conv, conv_seq, hash });
             }

@@ -1,6 +1,7 @@
 //! What can be seen from outside the server: the facts that the checkers judge.
 
 use crate::network::LinkId;
+use client::{Chat, Contact, Message};
 use persistence::ConvKey;
 use std::collections::BTreeMap;
 use wire::{BodyHash, OutboxId, Seq, UserId, Welcome};
@@ -20,7 +21,8 @@ pub struct Placed {
     pub time_ms: u64,
     /// Who sent it.
     pub sender: UserId,
-    /// Hash of the body, also of one that was given up.
+    /// Content hash, also of what was given up; 0 where the observer is not told, since it was
+    /// changed later.
     pub hash: BodyHash,
     /// It was given up.
     pub void: bool,
@@ -48,6 +50,8 @@ pub enum Fact {
     Queued {
         /// Which device.
         device: DeviceIndex,
+        /// Its conversation.
+        conv: ConvKey,
         /// The message.
         hash: BodyHash,
     },
@@ -64,6 +68,10 @@ pub enum Fact {
     Greeted {
         /// On which link.
         link: LinkId,
+        /// Which device.
+        device: DeviceIndex,
+        /// Whose.
+        user: UserId,
         /// Its inbox epoch.
         inbox_epoch: u64,
         /// Its number.
@@ -82,6 +90,10 @@ pub enum Fact {
     Acked {
         /// On which link.
         link: LinkId,
+        /// Which device.
+        device: DeviceIndex,
+        /// Whose.
+        user: UserId,
         /// Everything up to here.
         acked: Seq,
     },
@@ -103,6 +115,82 @@ pub enum Fact {
         link: LinkId,
         /// Its number.
         inbox_seq: Seq,
+    },
+    /// A device said READ.
+    Read {
+        /// Whose.
+        user: UserId,
+        /// The conversation.
+        conv: ConvKey,
+        /// Everything up to here.
+        upto: Seq,
+    },
+    /// A device received READ_MARK.
+    ReadMark {
+        /// Whose.
+        user: UserId,
+        /// The entry's number.
+        inbox_seq: Seq,
+        /// The conversation.
+        conv: ConvKey,
+        /// Everything up to here is read.
+        upto: Seq,
+    },
+    /// A device received RECEIPT.
+    Receipt {
+        /// Whose device.
+        user: UserId,
+        /// The entry's number.
+        inbox_seq: Seq,
+        /// The conversation.
+        conv: ConvKey,
+        /// The peer's read mark.
+        read: Seq,
+        /// How far the peer's devices are.
+        delivered: Vec<Seq>,
+    },
+    /// A device said COMMAND.
+    Ordered {
+        /// Whose.
+        user: UserId,
+        /// Its bytes.
+        command: Vec<u8>,
+    },
+    /// A device received COMMANDED.
+    Commanded {
+        /// Whose.
+        user: UserId,
+        /// The entry's number.
+        inbox_seq: Seq,
+        /// Its bytes.
+        command: Vec<u8>,
+        /// It took effect.
+        applied: bool,
+    },
+    /// A device said HISTORY.
+    Asked {
+        /// On which link.
+        link: LinkId,
+        /// What it asks.
+        ask: wire::History,
+    },
+    /// A device received HISTORY_ITEM.
+    Item {
+        /// On which link.
+        link: LinkId,
+        /// Of which request.
+        request: u64,
+        /// The place.
+        conv_seq: Seq,
+        /// What stands there, unless it is hidden.
+        placed: Option<Placed>,
+    },
+    /// A device received the END of a page of history.
+    Ended {
+        /// On which link.
+        link: LinkId,
+        /// The end.
+        end: wire::End,
     },
     /// A device received CAUGHT_UP.
     CaughtUp {
@@ -137,16 +225,47 @@ pub enum Fact {
     },
 }
 
-/// (conversation, place) → what a device has there.
-pub type History = BTreeMap<(ConvKey, Seq), BodyHash>;
+/// What a device shows of a conversation.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The conversation as a whole.
+    pub chat: Chat,
+    /// Its places.
+    pub messages: BTreeMap<Seq, Message>,
+}
+
+/// What a device shows at the end.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Whose.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceIndex,
+    /// Its conversations.
+    pub convs: BTreeMap<ConvKey, Shown>,
+    /// Contacts and blocked users.
+    pub contacts: BTreeMap<UserId, Contact>,
+}
+
+impl View {
+    /// What it has at a place.
+    pub fn at(&self, conv: ConvKey, conv_seq: Seq) -> Option<&Message> {
+        self.convs.get(&conv)?.messages.get(&conv_seq)
+    }
+}
 
 /// The world when it has come to rest.
 #[derive(Debug, Default)]
 pub struct End {
-    /// Every user's inbox, read by a device that attached only then.
+    /// Every user's inbox, read from its first entry on by a device that attached only then;
+    /// empty where retention took entries away.
     pub inboxes: BTreeMap<UserId, Vec<Entry>>,
-    /// What each surviving device has of its conversations, and whose it is.
-    pub histories: BTreeMap<DeviceIndex, (UserId, History)>,
+    /// What each surviving device shows.
+    pub views: Vec<View>,
+    /// What the devices show that read the inboxes.
+    pub readers: Vec<View>,
+    /// What a new device of each user shows: a snapshot, and all pages of history.
+    pub newcomers: BTreeMap<UserId, View>,
     /// Messages that surviving devices still hold unsettled.
     pub unsettled: Vec<(DeviceIndex, BodyHash)>,
     /// Devices whose storage is the one that they began with.

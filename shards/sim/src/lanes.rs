@@ -24,6 +24,7 @@ pub struct Lanes {
     cores: usize,
     entries_max: usize,
     queues: Vec<VecDeque<(u64, Item)>>,
+    calm: bool,
     rng: Rng,
 }
 
@@ -33,13 +34,19 @@ impl Lanes {
     pub fn new(cores: u16, entries_max: usize, rng: Rng) -> Lanes {
         let cores = cores as usize;
         let queues = (0..cores * cores).map(|_| VecDeque::new()).collect();
-        Lanes { cores, entries_max, queues, rng }
+        Lanes { cores, entries_max, queues, calm: false, rng }
+    }
+
+    /// What is sent from now on takes no time.
+    pub fn set_calm(&mut self) {
+        self.calm = true;
     }
 
     /// Puts an item in the lane; it arrives after the one before it.
     pub fn push(&mut self, now: u64, from: CoreIndex, to: CoreIndex, item: Item) {
         assert_ne!(from, to, "a core has no lane to itself");
-        let delay = if self.rng.chance(50) { self.rng.scaled(100, 50_000) } else { 1 };
+        let delay =
+            if !self.calm && self.rng.chance(50) { self.rng.scaled(100, 50_000) } else { 1 };
         let queue = &mut self.queues[from as usize * self.cores + to as usize];
         assert!(queue.len() < self.entries_max, "lane {from} → {to} is full: {queue:?}");
         let earliest = queue.back().map_or(0, |(at, _)| *at);

@@ -15,7 +15,9 @@ mod lanes;
 mod mischief;
 mod network;
 mod people;
+mod person;
 mod plan;
+mod presence;
 mod run;
 mod seed;
 mod tap;
@@ -23,3 +25,4 @@ mod trace;
 mod world;
 
 pub use run::{ACKS_MIN, CRASHES_MIN, EVENTS_MIN, Report, run};
+pub use trace::Trail;

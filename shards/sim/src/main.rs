@@ -1,8 +1,10 @@
 //! `ringmail-sim`: replays one seed with a readable trace, or runs many.
 
+use sim::Trail;
 use std::{process::ExitCode, time::Instant};
 
-const USAGE: &str = "usage: ringmail-sim --seed S [--verbose] | --seeds N [--from S]";
+const USAGE: &str =
+    "usage: ringmail-sim --seed S [--verbose] | --seeds N [--from S]  [--plant BUG]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -10,6 +12,9 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--plant") {
+        plant(arguments.get(at + 1).map_or("", String::as_str));
+    }
     let verbose = arguments.iter().any(|argument| argument == "--verbose");
     match (number("--seed"), number("--seeds")) {
         (Some(seed), _) => one(seed, verbose),
@@ -21,9 +26,21 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(feature = "planted")]
+fn plant(name: &str) {
+    use wire::planted::{Bug, plant};
+    let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    plant(Some(bug.unwrap_or_else(|| panic!("no such bug: {name}; there are {:?}", Bug::ALL))));
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_name: &str) {
+    panic!("needs the feature `planted`");
+}
+
 fn one(seed: u64, verbose: bool) -> ExitCode {
     println!("seed {seed}");
-    let report = sim::run(seed, verbose);
+    let report = sim::run(seed, if verbose { Trail::Print } else { Trail::Hash });
     println!("{report:#?}");
     if report.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -33,7 +50,7 @@ fn many(from: u64, count: u64) -> ExitCode {
     let mut failures = 0;
     let (mut events, mut acks, mut virtual_us) = (0, 0, 0);
     for (done, seed) in (from..from + count).enumerate() {
-        let report = sim::run(seed, false);
+        let report = sim::run(seed, Trail::Count);
         (events, acks) = (events + report.events, acks + report.acks);
         virtual_us += report.virtual_us;
         if let Some(failure) = &report.failure {

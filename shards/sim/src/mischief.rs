@@ -79,6 +79,8 @@ impl Mischief {
             set(world, phase, false);
         }
         world.outside.network.set_calm();
+        world.outside.lanes.set_calm();
+        world.calm = true;
         self.next_at = u64::MAX;
     }
 }

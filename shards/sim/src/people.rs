@@ -1,13 +1,15 @@
-//! The workload: people who write, give up, switch off, lose and copy their devices.
+//! The workload: people who write, read, change, give up, block, look away, switch off, lose and
+//! copy their devices.
 
 use crate::{device::Storage, fact::DeviceIndex, seed::Rng, world::World};
-use std::collections::BTreeMap;
-use wire::{DeviceId, UserId};
+use persistence::ConvKey;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{DeviceId, Seq, UserId};
 
 /// A device stops composing at this many unsettled messages: its person waits.
 const UNSETTLED_MAX: usize = 40;
-/// Device names of one user, the last reader not counted: below `Limits::devices_max`.
-const DEVICES_MAX: u32 = 15;
+/// Device names of one user, the two that read last not counted: below `Limits::devices_max`.
+const DEVICES_MAX: u32 = 14;
 /// Devices that are lost in one run.
 const LOST_MAX: u64 = 4;
 /// Copies of devices in one run.
@@ -23,6 +25,8 @@ pub struct People {
     backups: BTreeMap<DeviceIndex, Storage>,
     copies: u64,
     lost: u64,
+    /// Messages that somebody deleted for everyone.
+    deleted: BTreeSet<(ConvKey, Seq)>,
 }
 
 impl People {
@@ -38,6 +42,7 @@ impl People {
             backups: BTreeMap::new(),
             copies: 0,
             lost: 0,
+            deleted: BTreeSet::new(),
         }
     }
 
@@ -50,9 +55,17 @@ impl People {
         let index = *self.rng.pick(&living);
         let device = &mut world.devices[index.0];
         match self.rng.below(1_000) {
-            0..860 => self.write(world, index),
-            860..900 => self.give_up(world, index),
-            900..925 => {
+            0..600 => self.write(world, index),
+            600..700 => device.read_some(&mut self.rng),
+            700..760 => self.change(world, index),
+            760..800 => self.give_up(world, index),
+            800..830 => device.command_some(&mut self.rng, &world.plan.users),
+            830..860 => device.look(self.rng.chance(500)),
+            860..875 => {
+                let users = world.plan.users.iter().chain(&world.plan.absent).copied();
+                device.watch(users.filter(|_| self.rng.chance(700)).collect());
+            }
+            875..925 => {
                 device.online = !device.online;
                 if !device.online {
                     device.disconnect(now, &mut world.outside.network);
@@ -118,6 +131,17 @@ impl People {
             if let Some(fact) = device.compose(peer, &body) {
                 world.state(fact);
             }
+        }
+    }
+
+    fn change(&mut self, world: &mut World, index: DeviceIndex) {
+        let length = self.rng.scaled(8, 64);
+        let body = self.body(length as usize);
+        let device = &mut world.devices[index.0];
+        if device.unsettled().len() < UNSETTLED_MAX
+            && let Some(fact) = device.change_some(&mut self.rng, &mut self.deleted, &body)
+        {
+            world.state(fact);
         }
     }
 

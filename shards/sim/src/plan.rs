@@ -30,6 +30,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Inbox entries stay for ever.
+    pub fn keeps_inboxes(&self) -> bool {
+        self.limits.trim_entries == u32::MAX
+    }
+
     /// Draws a plan.
     pub fn draw(rng: &mut Rng) -> Plan {
         let users = (0..rng.between(2, 6)).map(|_| user(rng)).collect::<Vec<_>>();
@@ -37,8 +42,14 @@ impl Plan {
         let mut limits = limits(rng);
         // A user with a session stays in memory; two more can come and go.
         limits.users_max = limits.users_max.max(users.len() as u32 + 2);
-        // The last readers read every inbox from its first entry on.
-        limits.trim_entries = u32::MAX;
+        // All devices can watch all users, or nobody could say what each must know.
+        limits.watch_max = limits.watch_max.max(20);
+        limits.watches_max = limits.watches_max.max(1_000);
+        limits.circles_max = limits.circles_max.max(30);
+        limits.presence_window_ms = limits.presence_window_ms.min(200);
+        // Where nothing is taken away, the last readers read every inbox from its first entry on.
+        limits.trim_entries = if rng.chance(500) { u32::MAX } else { rng.scaled(4, 64) as u32 };
+        limits.inbox_age_ms = rng.scaled(limits.inbox_age_ms, 30 * 86_400_000);
         Plan {
             limits,
             cores: rng.between(1, 4) as u16,

@@ -2,11 +2,13 @@
 
 use crate::{
     device::Storage,
-    fact::{DeviceIndex, End, Entry},
+    fact::{DeviceIndex, End},
     mischief::Mischief,
     people::People,
     plan::Plan,
+    presence,
     seed::Rng,
+    trace::Trail,
     world::World,
 };
 use std::{
@@ -27,8 +29,10 @@ const CHAOS_MAX_US: u64 = 1_800_000_000;
 const CALM_MAX_US: u64 = 120_000_000;
 /// What is at rest must stay so for this long.
 const REST_US: u64 = 3_000_000;
-/// The name of every user's last reader.
+/// The name of every user's device that reads the inbox from its first entry on.
 const READER: DeviceId = DeviceId(1_000);
+/// The name of every user's device that begins with a snapshot when all is over.
+const NEWCOMER: DeviceId = DeviceId(1_001);
 /// Of every inbox: nothing restores a server here.
 const EPOCH: u64 = 1;
 
@@ -37,7 +41,7 @@ const EPOCH: u64 = 1;
 pub struct Report {
     /// Its seed.
     pub seed: u64,
-    /// Covers every event and effect with its bytes.
+    /// Covers every event and effect with its bytes; 0 where the trail has none.
     pub hash: u64,
     /// Events that cores handled.
     pub events: u64,
@@ -52,13 +56,13 @@ pub struct Report {
 }
 
 /// Runs a seed. A panic of the code under test is a failure too.
-pub fn run(seed: u64, verbose: bool) -> Report {
+pub fn run(seed: u64, trail: Trail) -> Report {
     let mut rng = Rng::new(seed);
     let plan = Plan::draw(&mut rng);
-    if verbose {
+    if trail == Trail::Print {
         println!("seed {seed}: {plan:#?}");
     }
-    let mut world = World::new(plan, &mut rng, verbose);
+    let mut world = World::new(plan, &mut rng, trail);
     let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world, &mut rng)));
     let failure = match outcome {
         Ok(played) => played.err(),
@@ -86,6 +90,9 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     chaos(world, &mut people, &mut mischief)?;
     mischief.end(world);
     let rested = calm(world, &mut people)?;
+    if rested {
+        presence::watch_each_other(world, rng)?;
+    }
     let mut end = gather(world);
     end.restless = if rested { Vec::new() } else { restless(world) };
     if rested {
@@ -93,7 +100,7 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         if rng.chance(500) {
             world.crash();
         }
-        end.inboxes = read_all(world)?;
+        read_all(world, &mut people, &mut end)?;
     }
     world.finish(&end)
 }
@@ -101,8 +108,13 @@ fn play(world: &mut World, rng: &mut Rng) -> Result<(), String> {
 fn chaos(world: &mut World, people: &mut People, mischief: &mut Mischief) -> Result<(), String> {
     loop {
         let events = world.outside.trace.events();
-        if events >= EVENTS_MIN && world.acks >= ACKS_MIN && world.crashes >= CRASHES_MIN {
-            return Ok(());
+        if events >= EVENTS_MIN && world.acks >= ACKS_MIN {
+            if world.crashes >= CRASHES_MIN {
+                return Ok(());
+            }
+            if world.is_up() {
+                world.crash();
+            }
         }
         if world.now() > CHAOS_MAX_US {
             let (acks, crashes) = (world.acks, world.crashes);
@@ -156,14 +168,15 @@ fn restless(world: &World) -> Vec<String> {
     let told = behind.map(|device| {
         let unsettled = device.unsettled();
         format!(
-            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}",
+            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}, lacks {:?}",
             device.index,
             device.user,
             device.link(),
             device.caught_up,
             device.position(),
             unsettled.len(),
-            unsettled.first()
+            unsettled.first(),
+            device.lacking()
         )
     });
     told.collect()
@@ -180,6 +193,7 @@ fn behind(world: &World) -> Vec<DeviceIndex> {
     }
     let behind = living().filter(|device| {
         !device.caught_up
+            || device.is_starting()
             || !device.settled()
             || !device.has_all()
             || device.position() < heads[&device.user]
@@ -191,31 +205,53 @@ fn gather(world: &World) -> End {
     let mut end = End::default();
     for device in world.devices.iter().filter(|device| !device.retired) {
         end.intact.push(device.index);
-        end.histories.insert(device.index, (device.user, device.history()));
+        end.views.push(device.view());
         let unsettled = device.unsettled().into_iter();
         end.unsettled.extend(unsettled.map(|(_, hash, _)| (device.index, hash)));
     }
     end
 }
 
-/// A new device of every user, one after the other, reads its inbox from the start.
-fn read_all(world: &mut World) -> Result<BTreeMap<UserId, Vec<Entry>>, String> {
+/// New devices of every user, one after the other: one reads the inbox from the start, where that
+/// is still there, one begins with a snapshot.
+fn read_all(world: &mut World, people: &mut People, end: &mut End) -> Result<(), String> {
     let users = world.plan.users.iter().chain(&world.plan.absent).copied().collect::<Vec<_>>();
-    let mut inboxes = BTreeMap::new();
     for user in users {
-        let reader = world.register(user, READER, Storage::default());
-        world.devices[reader.0].inbox_epoch = EPOCH;
-        let began = world.now();
-        let mut next_look = began;
-        while !world.devices[reader.0].caught_up {
-            if world.now() > began + CALM_MAX_US {
-                return Err(format!("the last reader of {user:?} never caught up"));
-            }
-            next_look = next_look.max(world.now() + 50_000);
-            world.step(next_look)?;
+        if world.plan.keeps_inboxes() {
+            let reader = attend(world, people, user, READER, EPOCH)?;
+            end.inboxes.insert(user, world.entries_of(reader));
+            end.readers.push(world.devices[reader.0].view());
+            world.retire(reader);
         }
-        inboxes.insert(user, world.entries_of(reader));
-        world.retire(reader);
+        let newcomer = attend(world, people, user, NEWCOMER, 0)?;
+        end.newcomers.insert(user, world.devices[newcomer.0].view());
+        world.retire(newcomer);
     }
-    Ok(inboxes)
+    Ok(())
+}
+
+/// A new device attaches, and reads until it has everything.
+fn attend(
+    world: &mut World,
+    people: &mut People,
+    user: UserId,
+    id: DeviceId,
+    inbox_epoch: u64,
+) -> Result<DeviceIndex, String> {
+    let index = world.register(user, id, Storage::default());
+    world.devices[index.0].inbox_epoch = inbox_epoch;
+    let began = world.now();
+    let mut next_look = began;
+    loop {
+        let device = &world.devices[index.0];
+        if device.caught_up && !device.is_starting() && device.settled() && device.has_all() {
+            return Ok(index);
+        }
+        if world.now() > began + CALM_MAX_US {
+            return Err(format!("{id:?} of {user:?} never had everything"));
+        }
+        next_look = next_look.max(world.now() + 50_000);
+        world.step(next_look)?;
+        people.tend(world)?;
+    }
 }

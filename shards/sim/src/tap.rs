@@ -7,8 +7,8 @@ use crate::{
 use persistence::ConvKey;
 use std::collections::BTreeMap;
 use wire::{
-    Answer, BodyHash, ClientFrame, Conv, Deframer, OutboxId, Own, SendKey, Sent, Seq, ServerFrame,
-    UserId, body_hash,
+    Answer, BodyHash, ClientFrame, Conv, Deframer, HistoryItem, HistoryKind, OutboxId, Own,
+    SendKey, Sent, Seq, ServerFrame, UserId, content_hash,
 };
 
 /// Longer than any frame of a run.
@@ -25,6 +25,7 @@ pub struct Tap {
     down: Deframer,
     inbox_at: Seq,
     asked: BTreeMap<(u64, OutboxId, Seq, bool), BodyHash>,
+    pages: BTreeMap<u64, ConvKey>,
 }
 
 impl Tap {
@@ -32,7 +33,8 @@ impl Tap {
     pub fn new(link: LinkId, device: DeviceIndex, user: UserId) -> Tap {
         let (up, down) = (Deframer::default(), Deframer::default());
         let outbox = OutboxId(0);
-        Tap { link, device, user, outbox, up, down, inbox_at: 0, asked: BTreeMap::new() }
+        let (asked, pages) = (BTreeMap::new(), BTreeMap::new());
+        Tap { link, device, user, outbox, up, down, inbox_at: 0, asked, pages }
     }
 
     /// The device wrote these bytes.
@@ -52,20 +54,34 @@ impl Tap {
     }
 
     fn client_frame(&mut self, frame: ClientFrame<'_>, facts: &mut Vec<Fact>) {
-        let link = self.link;
+        let Tap { link, device, user, .. } = *self;
         match frame {
             ClientFrame::Hello(hello) => {
                 self.outbox = hello.outbox;
                 let (inbox_epoch, acked) = (hello.inbox_epoch, hello.acked);
-                facts.push(Fact::Greeted { link, inbox_epoch, acked });
+                facts.push(Fact::Greeted { link, device, user, inbox_epoch, acked });
             }
             ClientFrame::Send(send) => {
-                self.ask(send.key, false, wire::content_hash(send.body, send.change));
+                self.ask(send.key, false, content_hash(send.body, send.change));
             }
             ClientFrame::Void(void) => self.ask(void.key, true, void.hash),
-            ClientFrame::Ack(ack) => facts.push(Fact::Acked { link, acked: ack.inbox_seq }),
+            ClientFrame::Ack(ack) => {
+                facts.push(Fact::Acked { link, device, user, acked: ack.inbox_seq });
+            }
             ClientFrame::Ping(ping) if ping.acked > 0 => {
-                facts.push(Fact::Acked { link, acked: ping.acked })
+                facts.push(Fact::Acked { link, device, user, acked: ping.acked });
+            }
+            ClientFrame::History(ask) => {
+                let conv = self.conv(ask.conv).expect("a client reads a conversation");
+                self.pages.insert(ask.request, conv);
+                facts.push(Fact::Asked { link, ask });
+            }
+            ClientFrame::Read(read) => {
+                let conv = self.conv(read.conv).expect("a client reads a conversation");
+                facts.push(Fact::Read { user, conv, upto: read.conv_seq });
+            }
+            ClientFrame::Command(command) => {
+                facts.push(Fact::Ordered { user, command: command.command.to_vec() });
             }
             // Nothing that a checker counts.
             _ => {}
@@ -117,7 +133,7 @@ impl Tap {
                     conv_seq: deliver.conv_seq,
                     time_ms: deliver.time_ms,
                     sender: conv.peer_of(self.user),
-                    hash: body_hash(deliver.body),
+                    hash: told(deliver.body),
                     void: false,
                     origin: None,
                 };
@@ -127,8 +143,42 @@ impl Tap {
                 let placed = self.own(&own)?;
                 self.entry(own.d_inbox, placed, 0, facts);
             }
-            ServerFrame::Receipt(receipt) => self.mark(receipt.d_inbox, facts),
-            ServerFrame::ReadMark(mark) => self.mark(mark.d_inbox, facts),
+            ServerFrame::Changed(changed) => {
+                let conv = self.conv(changed.conv)?;
+                let placed = Placed {
+                    conv,
+                    conv_seq: changed.conv_seq,
+                    time_ms: changed.time_ms,
+                    sender: conv.peer_of(self.user),
+                    // The text may be a later edit's by now.
+                    hash: BodyHash(0),
+                    void: false,
+                    origin: None,
+                };
+                self.entry(changed.d_inbox, placed, changed.body.len(), facts);
+            }
+            ServerFrame::HistoryItem(item) => self.item(&item, facts)?,
+            ServerFrame::End(end) => {
+                if self.pages.remove(&end.request).is_some() {
+                    facts.push(Fact::Ended { link, end });
+                }
+            }
+            ServerFrame::Receipt(receipt) => {
+                let (user, conv, read) = (self.user, self.conv(receipt.conv)?, receipt.read);
+                let delivered = receipt.delivered.iter().collect();
+                let inbox_seq = self.mark(receipt.d_inbox, facts);
+                facts.push(Fact::Receipt { user, inbox_seq, conv, read, delivered });
+            }
+            ServerFrame::ReadMark(mark) => {
+                let (user, conv, upto) = (self.user, self.conv(mark.conv)?, mark.conv_seq);
+                let inbox_seq = self.mark(mark.d_inbox, facts);
+                facts.push(Fact::ReadMark { user, inbox_seq, conv, upto });
+            }
+            ServerFrame::Commanded(taken) => {
+                let (command, applied) = (taken.command.to_vec(), taken.code.is_none());
+                let (user, inbox_seq) = (self.user, self.mark(taken.d_inbox, facts));
+                facts.push(Fact::Commanded { user, inbox_seq, command, applied });
+            }
             ServerFrame::CaughtUp(caught_up) => {
                 facts.push(Fact::CaughtUp { link, head: caught_up.head })
             }
@@ -137,12 +187,14 @@ impl Tap {
             | ServerFrame::Pong(_)
             | ServerFrame::GoAway(_)
             | ServerFrame::Close(_)
-            // Pages repeat what entries and histories are judged by.
-            | ServerFrame::HistoryItem(_)
+            | ServerFrame::CommandAnswer(_)
+            // What these say is judged by what the device shows.
             | ServerFrame::ChatHead(_)
+            | ServerFrame::Contact(_)
+            | ServerFrame::Device(_)
             | ServerFrame::RequestRefused(_)
-            | ServerFrame::End(_) => {}
-            other => return Err(format!("not looked at: {other:?}")),
+            | ServerFrame::Presence(_)
+            | ServerFrame::Typing(_) => {}
         }
         Ok(())
     }
@@ -169,6 +221,32 @@ impl Tap {
         Ok(())
     }
 
+    fn item(&self, item: &HistoryItem<'_>, facts: &mut Vec<Fact>) -> Result<(), String> {
+        let &HistoryItem { request, conv_seq, time_ms, own, ref kind } = item;
+        let conv = *self.pages.get(&request).ok_or_else(|| format!("not asked for: {item:?}"))?;
+        let (link, user) = (self.link, self.user);
+        let hash = match *kind {
+            HistoryKind::Message { body, edited_by: None } => told(body),
+            _ => BodyHash(0),
+        };
+        let placed = Placed {
+            conv,
+            conv_seq,
+            time_ms,
+            sender: if own.is_some() { user } else { conv.peer_of(user) },
+            hash: own.map_or(hash, |own| own.hash),
+            void: *kind == HistoryKind::Void,
+            origin: own.map(|own| (own.outbox, own.n)),
+        };
+        let hidden = matches!(kind, HistoryKind::Hidden | HistoryKind::Gap) && own.is_none();
+        let placed = (!hidden).then_some(placed);
+        if *kind == HistoryKind::Gap {
+            return Err(format!("nothing was lost, and {item:?}"));
+        }
+        facts.push(Fact::Item { link, request, conv_seq, placed });
+        Ok(())
+    }
+
     fn own(&self, own: &Own) -> Result<Placed, String> {
         Ok(Placed {
             conv: self.conv(own.conv)?,
@@ -181,10 +259,11 @@ impl Tap {
         })
     }
 
-    /// An entry that names no place.
-    fn mark(&mut self, d_inbox: u64, facts: &mut Vec<Fact>) {
+    /// An entry that names no place; returns its number.
+    fn mark(&mut self, d_inbox: u64, facts: &mut Vec<Fact>) -> Seq {
         self.inbox_at += d_inbox;
         facts.push(Fact::Marked { link: self.link, inbox_seq: self.inbox_at });
+        self.inbox_at
     }
 
     fn entry(&mut self, d_inbox: u64, placed: Placed, body_bytes: usize, facts: &mut Vec<Fact>) {
@@ -198,4 +277,9 @@ impl Tap {
         let peer = UserId::new(peer).ok_or("a conversation with nobody")?;
         ConvKey::new(self.user, peer).ok_or_else(|| "a conversation with oneself".into())
     }
+}
+
+/// The content hash of a message, unless a later change left nothing of its text.
+fn told(body: &[u8]) -> BodyHash {
+    if body.is_empty() { BodyHash(0) } else { content_hash(body, None) }
 }

@@ -4,18 +4,29 @@ use persistence::IoOp;
 use shards::{Effect, Event};
 use std::fmt::{self, Write};
 
+/// How much of a run is kept. Most of a run's time goes into the hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trail {
+    /// The number of events.
+    Count,
+    /// A hash over all events and effects with their bytes.
+    Hash,
+    /// That, and a line for each is printed.
+    Print,
+}
+
 /// What happened so far.
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
     events: u64,
-    verbose: bool,
+    trail: Trail,
 }
 
 impl Trace {
-    /// Nothing yet. A verbose trace prints a line per event, effect and note.
-    pub fn new(verbose: bool) -> Trace {
-        Trace { hash: 0, events: 0, verbose }
+    /// Nothing yet.
+    pub fn new(trail: Trail) -> Trace {
+        Trace { hash: 0, events: 0, trail }
     }
 
     /// Events that cores have handled.
@@ -31,6 +42,9 @@ impl Trace {
     /// A core handles this.
     pub fn event(&mut self, at: u64, core: u16, event: &Event<'_>) {
         self.events += 1;
+        if self.trail == Trail::Count {
+            return;
+        }
         self.mix(at ^ ((core as u64) << 48));
         match event {
             Event::Received { conn, bytes } => {
@@ -47,6 +61,9 @@ impl Trace {
 
     /// A core asks for this.
     pub fn effect(&mut self, at: u64, core: u16, effect: &Effect) {
+        if self.trail == Trail::Count {
+            return;
+        }
         match effect {
             Effect::Send { conn, buffer } => {
                 self.bytes(buffer);
@@ -64,16 +81,19 @@ impl Trace {
 
     /// The world does this.
     pub fn note(&mut self, at: u64, note: fmt::Arguments<'_>) {
+        if self.trail == Trail::Count {
+            return;
+        }
         self.mix(at);
         self.write_fmt(note).expect("a hash takes everything");
-        if self.verbose {
+        if self.trail == Trail::Print {
             println!("{:>12} world  {note}", at);
         }
     }
 
     fn line(&mut self, at: u64, core: u16, line: fmt::Arguments<'_>) {
         self.write_fmt(line).expect("a hash takes everything");
-        if self.verbose {
+        if self.trail == Trail::Print {
             let mut text = line.to_string();
             if let Some((cut, _)) = text.char_indices().nth(400) {
                 text.truncate(cut);

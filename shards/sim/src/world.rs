@@ -12,7 +12,7 @@ use crate::{
     network::{LinkId, Network},
     plan::Plan,
     seed::Rng,
-    trace::Trace,
+    trace::{Trace, Trail},
 };
 use persistence::Recovered;
 use shards::{Claims, Core, CoreConfig, CoreIndex, token};
@@ -44,6 +44,8 @@ pub struct World {
     links: BTreeMap<LinkId, DeviceIndex>,
     cells: Vec<Cell>,
     restart_at: Option<u64>,
+    /// Nothing holds up a core.
+    pub calm: bool,
     stopping: bool,
     checkers: Vec<Box<dyn Checker>>,
     facts: Vec<Fact>,
@@ -53,14 +55,14 @@ pub struct World {
 
 impl World {
     /// An empty directory, a node that starts, and devices that are new.
-    pub fn new(plan: Plan, rng: &mut Rng, verbose: bool) -> World {
+    pub fn new(plan: Plan, rng: &mut Rng, trail: Trail) -> World {
         let outside = Outside {
             clock: Clock::default(),
             network: Network::new(rng.fork()),
             disk: Disk::new(rng.fork()),
             backend: Backend::new(rng.fork()),
             lanes: Lanes::new(0, 0, rng.fork()),
-            trace: Trace::new(verbose),
+            trace: Trace::new(trail),
             cores: 0,
             connections_max: plan.limits.connections_max,
             own: Vec::new(),
@@ -77,6 +79,7 @@ impl World {
             links: BTreeMap::new(),
             cells: Vec::new(),
             restart_at: Some(0),
+            calm: false,
             stopping: false,
             checkers: checkers::all(),
             facts: Vec::new(),
@@ -172,7 +175,7 @@ impl World {
         shards::turn(&mut cell.core, &mut driver);
         cell.until_us = driver.until_us();
         // A turn takes microseconds, and seldom the kernel runs something else for a while.
-        let stalls = self.rng.chance(2);
+        let stalls = !self.calm && self.rng.chance(2);
         let pause = if stalls { self.rng.scaled(1_000, 300_000) } else { self.rng.between(2, 20) };
         cell.busy_until = self.outside.clock.us() + pause;
     }
@@ -246,6 +249,9 @@ impl World {
         self.outside.disk.open(recovered.generation(), cores, limits.segment_bytes);
         let entries_max = 2 * limits.lane_credits as usize + limits.handshakes_max as usize;
         self.outside.lanes = Lanes::new(cores, entries_max, self.rng.fork());
+        if self.calm {
+            self.outside.lanes.set_calm();
+        }
         self.outside.cores = cores;
         self.outside.own = (0..cores).map(|_| VecDeque::new()).collect();
         self.outside.stops = vec![false; cores as usize];

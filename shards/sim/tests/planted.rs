@@ -2,7 +2,7 @@
 
 #![cfg(feature = "planted")]
 
-use sim::run;
+use sim::{Trail, run};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -17,7 +17,8 @@ const NOT_FOUND: [Bug; 0] = [];
 
 fn first_failing(bug: Bug) -> Option<(u64, String)> {
     plant(Some(bug));
-    let found = (0..SEEDS_MAX).find_map(|seed| run(seed, false).failure.map(|why| (seed, why)));
+    let found =
+        (0..SEEDS_MAX).find_map(|seed| run(seed, Trail::Count).failure.map(|why| (seed, why)));
     plant(None);
     match &found {
         Some((seed, why)) => println!("{bug:?}: seed {seed}: {why}"),

@@ -1,6 +1,6 @@
 //! Every seed runs clean, and does enough to mean something.
 
-use sim::{ACKS_MIN, CRASHES_MIN, EVENTS_MIN, Report, run};
+use sim::{ACKS_MIN, CRASHES_MIN, EVENTS_MIN, Report, Trail, run};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -9,12 +9,12 @@ use std::{
 const SEEDS: u64 = 500;
 const THREADS: usize = 2;
 
-fn run_all(seeds: &[u64]) -> Vec<Report> {
+fn run_all(seeds: &[u64], trail: Trail) -> Vec<Report> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut reports = Vec::new();
         while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            reports.push(run(seed, false));
+            reports.push(run(seed, trail));
         }
         reports
     };
@@ -34,7 +34,7 @@ fn assert_clean(reports: &[Report]) {
 
 #[test]
 fn five_hundred_seeds_run_clean() {
-    let reports = run_all(&(0..SEEDS).collect::<Vec<_>>());
+    let reports = run_all(&(0..SEEDS).collect::<Vec<_>>(), Trail::Count);
     assert_eq!(reports.len() as u64, SEEDS);
     assert_clean(&reports);
 }
@@ -44,13 +44,13 @@ fn seeds_that_once_failed_run_clean() {
     let kept = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let kept = kept.filter_map(|line| line.split_whitespace().next());
     let seeds = kept.map(|seed| seed.parse().expect("a seed is a number")).collect::<Vec<u64>>();
-    assert_clean(&run_all(&seeds));
+    assert_clean(&run_all(&seeds, Trail::Count));
 }
 
 #[test]
 fn a_seed_replays_bit_for_bit() {
     let seeds = (0..20).flat_map(|seed| [seed, seed]).collect::<Vec<_>>();
-    let mut reports = run_all(&seeds);
+    let mut reports = run_all(&seeds, Trail::Hash);
     reports.sort_by_key(|report| report.seed);
     for pair in reports.chunks(2) {
         assert_eq!(pair[0].hash, pair[1].hash, "seed {} took two ways", pair[0].seed);

@@ -83,6 +83,7 @@ impl Shard {
                     foreground: hello.foreground,
                     about: About { name: hello.name.into(), platform: hello.platform.into() },
                     from: None,
+                    privacy: Default::default(),
                 },
                 _ => unreachable!("the core that handed it over decoded it"),
             }
@@ -131,9 +132,10 @@ impl Shard {
         let of_user = user.device_mut(device).expect("known");
         of_user.foreground = false;
         let displaced = of_user.session.replace(conn);
+        let privacy = user.privacy;
         let session = self.sessions.get(conn).expect("looked up above");
         if let State::User(greeting) = &mut session.state {
-            greeting.from = Some(from);
+            (greeting.from, greeting.privacy) = (Some(from), privacy);
         }
         if let Some(older) = displaced {
             self.close(older, CloseCode::Displaced, "");
@@ -176,7 +178,7 @@ impl Shard {
             heartbeat_ms: limits.heartbeat_ms,
             server_time_ms: self.now.unix_us / 1_000,
             body_bytes_max: u64::from(limits.body_bytes_max),
-            privacy: Default::default(),
+            privacy: greeting.privacy,
         };
         let attached = Attached {
             user: greeting.user,

@@ -152,20 +152,50 @@ fn too_many_watched_and_too_many_watches_are_refused() {
 }
 
 #[test]
-fn a_full_source_tells_unknown() {
+fn a_full_core_refuses_whole_sets_and_keeps_the_one_of_before() {
     let small = Limits { watches_max: 2, ..limits() };
-    let mut world = World::new(1, small);
+    let mut world = World::new(1, small.clone());
     let watcher = world.attach(1, 1, true);
     for user in 2..5 {
         world.attach(user, 1, true);
     }
-    watch(&mut world, watcher, &[2, 3, 4]);
+    watch(&mut world, watcher, &[2, 3]);
     world.run_ms(300);
     assert_eq!(states(&mut world, watcher), [vec![(2, Online), (3, Online)]]);
+    watch(&mut world, watcher, &[2, 3, 4]);
     let other = world.attach(5, 1, true);
     watch(&mut world, other, &[2]);
+    world.run_ms(20);
+    for client in [watcher, other] {
+        let refused = world.take(client, |frame| match frame {
+            ServerFrame::RequestRefused(refused) => Some((refused.code, refused.retry_after_ms)),
+            _ => None,
+        });
+        assert_eq!(refused, [(wire::RefusalCode::RetryAfter, small.retry_after_ms)]);
+    }
+    watch(&mut world, watcher, &[4]);
+    watch(&mut world, other, &[2]);
     world.run_ms(300);
-    assert_eq!(states(&mut world, other), [vec![]]);
+    assert_eq!(states(&mut world, watcher), [vec![(4, Online)]]);
+    assert_eq!(states(&mut world, other), [vec![(2, Online)]]);
+}
+
+#[test]
+fn a_full_source_tells_unknown() {
+    let small = Limits { watches_max: 2, ..limits() };
+    let mut world = World::new(2, small);
+    let home = world.home(2);
+    let away = (3..).filter(|&user| world.home(user) != home).take(3).collect::<Vec<u64>>();
+    world.attach(2, 1, true);
+    for (number, &user) in away.iter().enumerate() {
+        // Each has a watcher at each core; the target's core keeps two.
+        let near = (100..).find(|&near| world.home(near) == home).expect("half of all");
+        let watcher = world.attach(if number == 0 { near } else { user }, 1, true);
+        watch(&mut world, watcher, &[2]);
+        world.run_ms(300);
+        let expected = if number < 2 { Online } else { PresenceState::Unknown };
+        assert_eq!(states(&mut world, watcher), [vec![(2, expected)]]);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::history::{flush, flushing, talk};
 use crate::world::{Client, World, limits};
 use std::collections::BTreeSet;
 use wire::{
-    Ack, Chat, Chats, ClientFrame, Command, Conv, ConvSettings, Seq, ServerFrame, SnapshotReason,
-    Verdict,
+    Ack, Chat, Chats, ClientFrame, Command, Conv, ConvSettings, Privacy, Seq, ServerFrame,
+    SnapshotReason, Verdict, Visibility,
 };
 
 /// What WELCOME said: epoch, verdict, from, head.
@@ -16,6 +16,26 @@ pub fn welcome(world: &mut World, client: Client) -> (u64, Verdict, Seq, Seq) {
         _ => None,
     });
     told[0]
+}
+
+#[test]
+fn welcome_tells_a_new_device_of_privacy() {
+    let mut world = World::new(2, limits());
+    let phone = world.attach(1, 1, true);
+    let privacy = Privacy { visibility: Visibility::Contacts, refuse_strangers: true };
+    give(&mut world, phone, 1, Command::Privacy(privacy));
+    world.run_ms(20);
+    let mut heard = |device| {
+        let client = world.attach(1, device, true);
+        let told = world.take(client, |frame| match frame {
+            ServerFrame::Welcome(welcome) => Some(welcome.privacy),
+            _ => None,
+        });
+        world.restart();
+        told
+    };
+    assert_eq!(heard(2), [privacy]);
+    assert_eq!(heard(3), [privacy], "also after a crash");
 }
 
 /// A head: peer, head, unread, preview, last inbox number.

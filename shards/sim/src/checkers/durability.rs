@@ -1,34 +1,49 @@
-//! An ack is the truth: what a device saw as SENT stands in every participant's inbox, and so on
-//! every surviving device (P1, P4, P5).
+//! An ack is the truth: what a device saw as SENT, or received, is shown by every surviving device
+//! of every participant, and by new ones (P1, P4, P5).
 
-use super::{Checker, ensure};
-use crate::fact::{End, Fact, Placed};
-use persistence::ConvKey;
-use std::collections::{BTreeMap, BTreeSet};
-use wire::{BodyHash, Seq, UserId};
+use super::{Checker, ensure, orders::Orders};
+use crate::fact::{End, Fact, Placed, View};
+use client::{Kind, Message};
+use std::collections::BTreeMap;
+use wire::{BodyHash, UserId};
 
 /// All promises so far.
 #[derive(Default)]
 pub struct Durability {
     promised: Vec<Placed>,
-    /// What some device received as an inbox entry is a promise too.
-    received: BTreeSet<(UserId, ConvKey, Seq, u64)>,
+    /// What some device of this user received as an inbox entry is a promise too.
+    received: Vec<(UserId, Placed)>,
+    orders: Orders,
 }
 
-type Inbox = BTreeMap<(ConvKey, Seq), (BodyHash, bool)>;
-
 impl Durability {
-    fn promise(&self, placed: &Placed, inboxes: &BTreeMap<UserId, Inbox>) -> Result<(), String> {
-        for user in placed.conv.participants() {
-            if placed.void && user != placed.sender {
-                continue;
-            }
-            let there = inboxes.get(&user).and_then(|i| i.get(&(placed.conv, placed.conv_seq)));
-            let kept = there == Some(&(placed.hash, placed.void));
-            ensure(kept, || format!("{placed:?} is not in the inbox of {user:?}: {there:?}"))?;
+    /// Whether a view has what was promised, or a good reason not to show it.
+    fn kept(&self, view: &View, placed: &Placed, received: bool) -> bool {
+        let Placed { conv, conv_seq, sender, .. } = *placed;
+        let user = view.user;
+        let shown = view.at(conv, conv_seq);
+        if shown.is_some_and(|message| is(message, placed, user)) {
+            return true;
         }
-        Ok(())
+        let gone = shown.is_none_or(|message| message.kind == Kind::Hidden);
+        let blocked = !received && user != sender && self.orders.blocked(user, sender);
+        gone && (self.orders.hid(user, conv, conv_seq) || blocked)
     }
+}
+
+/// Whether this is what was placed there. What a peer's message was before it was changed, not
+/// every device is told.
+fn is(message: &Message, placed: &Placed, user: UserId) -> bool {
+    let own = placed.sender == user;
+    let kind = match message.kind {
+        Kind::Own | Kind::OwnChange => own && !placed.void,
+        Kind::OwnVoid => own && placed.void,
+        Kind::Peer | Kind::PeerChange => !own,
+        _ => false,
+    };
+    let changed = message.deleted || message.edited_by > 0 || message.kind == Kind::PeerChange;
+    let untold = !own && (changed || message.body.is_none() || placed.hash == BodyHash(0));
+    kind && (message.hash == placed.hash || untold)
 }
 
 impl Checker for Durability {
@@ -37,35 +52,32 @@ impl Checker for Durability {
     }
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
+        self.orders.observe(fact);
         match fact {
             Fact::Promised { placed } => self.promised.push(*placed),
-            Fact::Received { entry, .. } => {
-                let placed = &entry.placed;
-                self.received.insert((entry.user, placed.conv, placed.conv_seq, placed.hash.0));
-            }
+            Fact::Received { entry, .. } => self.received.push((entry.user, entry.placed)),
             _ => {}
         }
         Ok(())
     }
 
     fn finish(&mut self, end: &End) -> Result<(), String> {
-        let inbox = |entries: &Vec<crate::fact::Entry>| -> Inbox {
-            let placed = entries.iter().map(|entry| entry.placed);
-            placed.map(|p| ((p.conv, p.conv_seq), (p.hash, p.void))).collect()
-        };
-        let inboxes = end.inboxes.iter().map(|(user, entries)| (*user, inbox(entries))).collect();
-        self.promised.iter().try_for_each(|placed| self.promise(placed, &inboxes))?;
-        for (user, conv, conv_seq, hash) in &self.received {
-            let there = inboxes.get(user).and_then(|inbox| inbox.get(&(*conv, *conv_seq)));
-            ensure(there.is_some_and(|(kept, _)| kept.0 == *hash), || {
-                format!("{user:?} received {conv_seq} of {conv:?}, and lost it: {there:?}")
-            })?;
+        let mut views: BTreeMap<UserId, Vec<&View>> = BTreeMap::new();
+        for view in end.views.iter().chain(&end.readers).chain(end.newcomers.values()) {
+            views.entry(view.user).or_default().push(view);
         }
-        for (device, (user, history)) in &end.histories {
-            for (place, (hash, void)) in &inboxes[user] {
-                let here = history.get(place);
-                ensure(here == Some(hash) || (*void && here.is_none()), || {
-                    format!("{device:?} of {user:?} has {here:?} at {place:?}, not {hash:?}")
+        let promised = self.promised.iter().flat_map(|placed| {
+            let users = placed.conv.participants().into_iter();
+            let sees = move |user: &UserId| !placed.void || *user == placed.sender;
+            users.filter(sees).map(move |user| (user, placed, false))
+        });
+        let received = self.received.iter().map(|(user, placed)| (*user, placed, true));
+        for (user, placed, received) in promised.chain(received) {
+            for view in &views[&user] {
+                ensure(self.kept(view, placed, received), || {
+                    let there = view.at(placed.conv, placed.conv_seq);
+                    let device = view.device;
+                    format!("{device:?} of {user:?} shows {there:?}, not {placed:?}")
                 })?;
             }
         }

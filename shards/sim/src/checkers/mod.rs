@@ -1,11 +1,16 @@
 //! What must hold, one property per file. Checkers see facts only, and draw no randomness.
 
+mod blocks;
 mod durability;
 mod exactly_once;
 mod liveness;
 mod order;
+mod orders;
+mod pages;
+mod receipts;
 mod sessions;
 mod time;
+mod views;
 
 use crate::fact::{End, Fact};
 
@@ -29,6 +34,10 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(exactly_once::ExactlyOnce::default()),
         Box::new(sessions::Sessions::default()),
         Box::new(time::Time::default()),
+        Box::new(receipts::Receipts::default()),
+        Box::new(pages::Pages::default()),
+        Box::new(blocks::Blocks::default()),
+        Box::new(views::Views::default()),
     ]
 }
 

@@ -29,9 +29,13 @@ impl Session {
         ensure(self.welcome.is_none(), || format!("two WELCOMEs: {welcome:?}"))?;
         let goes_on = match welcome.verdict {
             Verdict::Resume => welcome.from == acked && epoch == welcome.inbox_epoch,
-            // Nothing restores a server here, so only a device without a past starts anew.
+            // Nothing restores a server here, so only a device without a past starts anew, and
+            // one that retention overtook.
             Verdict::Snapshot(reason) => {
-                reason == SnapshotReason::NewDevice && welcome.from == welcome.head && epoch == 0
+                let new = epoch == 0 && reason == SnapshotReason::NewDevice;
+                let far = epoch == welcome.inbox_epoch && acked < welcome.head;
+                let far = far && reason == SnapshotReason::TooFar;
+                welcome.from == welcome.head && (new || far)
             }
         };
         ensure(goes_on, || format!("HELLO at {acked} of epoch {epoch}, and {welcome:?}"))?;

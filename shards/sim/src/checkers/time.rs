@@ -34,6 +34,7 @@ impl Checker for Time {
         match fact {
             Fact::Promised { placed } => self.place(placed),
             Fact::Received { entry, .. } => self.place(&entry.placed),
+            Fact::Item { placed: Some(placed), .. } => self.place(placed),
             _ => Ok(()),
         }
     }
