@@ -36,6 +36,7 @@ pub enum StoreError {
     #[error("store.replication = {0:?}: must be a number of copies, or dc1:3,dc2:3")]
     Replication(String),
     /// `ringmail store` without such a store.
+    #[cfg(feature = "scylla")]
     #[error(
         "`ringmail store` is about the distributed store, and store.kind is \"embedded\"; set \
          store.kind = \"scylla\" and store.addresses"
