@@ -31,7 +31,8 @@ enum Command {
     /// Kill the server again and again under load, then compare what was acked with what is there
     #[command(after_help = "Examples:
   ringmail-bench kill9 --kills 300 --shards 1 --json kill9.json
-  ringmail-bench kill9 --kills 300 --shards 2 --vary-shards")]
+  ringmail-bench kill9 --kills 300 --shards 2 --vary-shards
+  ringmail-bench kill9 --kills 30 --store scylla      a server built with --features scylla")]
     Kill9(kill9::Kill9Args),
     /// Time from the start after a kill to a waiting client's SENT
     #[command(after_help = "Examples:

@@ -2,6 +2,7 @@
 //! At the end everything is read back and compared with what was acked.
 
 use crate::body::CHAT_BYTES;
+use crate::cassandra::Cassandra;
 use crate::crowd::{Crowd, Habits};
 use crate::random::Random;
 use crate::report::{Outputs, Report};
@@ -17,6 +18,10 @@ const FIRST_USER: u64 = 1;
 const EARLY_EVERY: u64 = 5;
 /// A server that is not ready by then does not recover.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// The store stays away for so long, beside its start.
+const STORE_DOWN: Duration = Duration::from_secs(1);
+/// A store that does not answer by then does not start.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
 /// For the last messages to find their way, and for the reading back.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,6 +37,12 @@ pub struct Kill9Args {
     /// Start with another number of cores, 1 to 3, after each kill
     #[arg(long)]
     vary_shards: bool,
+    /// The store behind the log; scylla: a real Cassandra is started beside the server
+    #[arg(long, value_enum, default_value_t = Store::Embedded)]
+    store: Store,
+    /// The store is killed too, once in so many kills, and started again under load; 0: never
+    #[arg(long, default_value_t = 10)]
+    store_kill_every: u64,
     /// Users; each writes to all others
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     users: u32,
@@ -52,6 +63,13 @@ pub struct Kill9Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     outputs: Outputs,
+}
+
+/// A store behind the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Store {
+    Embedded,
+    Scylla,
 }
 
 /// Runs `kill9`.
@@ -82,14 +100,17 @@ struct Run<'a> {
     args: &'a Kill9Args,
     random: Random,
     seed: u64,
-    _scratch: Scratch,
     launch: Launch,
     crowd: Crowd,
+    /// Dropped before the directory that it writes into.
+    cassandra: Option<Cassandra>,
+    store_kills: u64,
     kills: u64,
     early_kills: u64,
     ready_ms: Vec<u64>,
     /// Of the slowest start: what its time went into.
     slowest_steps: Value,
+    _scratch: Scratch,
 }
 
 impl<'a> Run<'a> {
@@ -98,6 +119,13 @@ impl<'a> Run<'a> {
         let scratch = Scratch::new(args.dir.as_deref())?;
         let mut launch = Launch::new(scratch.path(), args.shards);
         launch.keep_every_entry();
+        let mut cassandra = None;
+        if args.store == Store::Scylla {
+            crate::progress("starting Cassandra");
+            let node = Cassandra::start(scratch.path())?;
+            node.serve(&mut launch)?;
+            cassandra = Some(node);
+        }
         // The first start makes the key that tokens are signed with.
         launch.start_ready()?.stop()?;
         let tokens = launch.tokens(FIRST_USER, 1, args.users as usize)?;
@@ -108,13 +136,15 @@ impl<'a> Run<'a> {
             args,
             random,
             seed,
-            _scratch: scratch,
             launch,
             crowd,
+            cassandra,
+            store_kills: 0,
             kills,
             early_kills,
             ready_ms,
             slowest_steps: Value::Null,
+            _scratch: scratch,
         })
     }
 
@@ -171,6 +201,10 @@ impl<'a> Run<'a> {
         let length = least + self.random.below(most.saturating_sub(least).max(1));
         let habits = self.habits();
         self.crowd.run(self.launch.address, habits, Duration::from_millis(length), |_| false);
+        let every = self.args.store_kill_every;
+        if every > 0 && self.kills % every == every / 2 {
+            self.kill_store()?;
+        }
         match server.has_ended() {
             Some((status, words)) => {
                 let words: Vec<&str> = words.lines().collect();
@@ -179,6 +213,27 @@ impl<'a> Run<'a> {
             }
             None => Ok(server),
         }
+    }
+
+    /// Kills the store and starts it again, while clients go on.
+    fn kill_store(&mut self) -> Result<(), KillError> {
+        let Some(mut cassandra) = self.cassandra.take() else { return Ok(()) };
+        let (address, habits) = (self.launch.address, self.habits());
+        cassandra.kill();
+        self.store_kills += 1;
+        self.crowd.run(address, habits, STORE_DOWN, |_| false);
+        cassandra.start_again()?;
+        let mut back = Ok(false);
+        self.crowd.run(address, habits, STORE_PATIENCE, |_| {
+            back = cassandra.is_ready();
+            !matches!(back, Ok(false))
+        });
+        if !back? {
+            return Err(ServerError::Slow(STORE_PATIENCE).into());
+        }
+        self.cassandra = Some(cassandra);
+        self.crowd.run(address, habits, STORE_DOWN, |_| false);
+        Ok(())
     }
 
     fn await_ready(&mut self, server: &mut Running) -> Result<(), KillError> {
@@ -233,6 +288,8 @@ impl<'a> Run<'a> {
         let verdict = self.crowd.ledger.check();
         report.set("kills", self.kills);
         report.set("kills_before_ready", self.early_kills);
+        report.set("store", format!("{:?}", self.args.store).to_lowercase());
+        report.set("store_kills", self.store_kills);
         report.set("shards", self.args.shards);
         report.set("vary_shards", self.args.vary_shards);
         report.set("users", self.args.users);

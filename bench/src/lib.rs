@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod cassandra;
 mod catch_up;
 mod churn;
 pub mod cli;

@@ -151,6 +151,21 @@ impl Launch {
         }
     }
 
+    /// Runs a command of `ringmail` with its configuration, and gives what it says.
+    pub fn run(&self, arguments: &[&str]) -> Result<String, ServerError> {
+        let mut command = Command::new(binary()?);
+        command.args(arguments).arg("--data-dir").arg(&self.data_dir);
+        for (key, value) in &self.settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        let output = command.output().map_err(system("run `ringmail`"))?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(ServerError::Ended(error));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Tokens of device `device` of the users `first` and the `count - 1` after it.
     pub fn tokens(
         &self,
@@ -158,16 +173,10 @@ impl Launch {
         device: u32,
         count: usize,
     ) -> Result<Vec<Vec<u8>>, ServerError> {
-        let mut command = Command::new(binary()?);
-        command.arg("token").arg("--data-dir").arg(&self.data_dir);
-        command.args(["--user", &first.to_string(), "--device", &device.to_string()]);
-        command.args(["--count", &count.to_string()]);
-        let output = command.output().map_err(system("run `ringmail token`"))?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(ServerError::Ended(error));
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
+        let (first, device) = (first.to_string(), device.to_string());
+        let lines = count.to_string();
+        let text =
+            self.run(&["token", "--user", &first, "--device", &device, "--count", &lines])?;
         let tokens: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
         assert_eq!(tokens.len(), count, "`ringmail token` prints a line for each user");
         Ok(tokens)

@@ -1,4 +1,4 @@
-//! A core's way to the backend: one thread writes for all cores, one reads, so that a load does
+//! A core's way to the backend: some threads write for all cores, some read, so that a load does
 //! not wait behind a batch. Nothing is retried here: an error is an answer, and the core asks
 //! again.
 
@@ -6,7 +6,14 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use persistence::{Backend, BackendError};
 use ring::Doorbell;
 use shards::{Answer, Ask, AskId, CoreIndex, Reply};
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
 
 struct Request {
     core: CoreIndex,
@@ -37,15 +44,16 @@ impl BackendPort {
     }
 }
 
-/// The two threads. They end when every port is gone.
-pub type Threads = [thread::JoinHandle<()>; 2];
+/// The threads. They end when every port is gone.
+pub type Threads = Vec<thread::JoinHandle<()>>;
 
 /// Starts the threads. Each core has at most `asks_max` reads and one write under way; an answer
-/// rings its doorbell.
+/// rings its doorbell. `readers` and `writers`: threads of each kind.
 pub fn start(
     backend: Arc<dyn Backend>,
     doorbells: Vec<Arc<Doorbell>>,
     asks_max: u32,
+    (readers, writers): (usize, usize),
 ) -> io::Result<(Vec<BackendPort>, Threads)> {
     let cores = doorbells.len();
     let (writes, to_write) = bounded(cores);
@@ -58,21 +66,27 @@ pub fn start(
         ports.push(BackendPort { core: core as CoreIndex, writes, reads, answers });
         lines.push((answer, doorbell));
     }
-    let spawn = |name: &str, requests, backend, lines| {
-        let serve = move || serve(requests, backend, lines);
-        thread::Builder::new().name(name.to_owned()).spawn(serve)
-    };
-    let writer = spawn("store-write", to_write, backend.clone(), lines.clone())?;
-    let reader = spawn("store-read", to_read, backend, lines)?;
-    Ok((ports, [writer, reader]))
+    let mut threads = Vec::new();
+    for (name, count, requests) in
+        [("store-write", writers, to_write), ("store-read", readers, to_read)]
+    {
+        let failing = Arc::new(AtomicBool::new(false));
+        for _ in 0..count {
+            let (requests, backend) = (requests.clone(), backend.clone());
+            let (lines, failing) = (lines.clone(), failing.clone());
+            let serve = move || serve(requests, backend, lines, &failing);
+            threads.push(thread::Builder::new().name(name.to_owned()).spawn(serve)?);
+        }
+    }
+    Ok((ports, threads))
 }
 
 fn serve(
     requests: Receiver<Request>,
     backend: Arc<dyn Backend>,
     lines: Vec<(Sender<Answer>, Arc<Doorbell>)>,
+    failing: &AtomicBool,
 ) {
-    let mut failing = false;
     for Request { core, id, ask } in requests {
         let reply = match &ask {
             Ask::Write(batch) => backend.write(batch).map(|()| Reply::Written),
@@ -82,11 +96,13 @@ fn serve(
         };
         // The core asks again and again: the first failure of a row tells all.
         if let Err(error) = &reply
-            && !std::mem::replace(&mut failing, true)
+            && !failing.swap(true, Relaxed)
         {
             tell(error);
         }
-        failing &= reply.is_err();
+        if reply.is_ok() {
+            failing.store(false, Relaxed);
+        }
         let (answers, doorbell) = &lines[core as usize];
         // A core that stopped does not listen any more.
         if answers.send(Answer { id, reply }).is_ok() {

@@ -8,6 +8,7 @@ use crate::{
     ledger, probe,
     say::say,
     server::{self, Options},
+    store,
 };
 use clap::{Args, Parser, Subcommand};
 use persistence::Removed;
@@ -98,11 +99,26 @@ enum Command {
         were further than the copy then take a fresh view instead of missing messages."
     )]
     Restored,
+    /// The distributed store: its schema and how it is
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Act on a user, while no server runs
     User {
         #[command(subcommand)]
         command: UserCommand,
     },
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Make the keyspace and tables, or bring them to this build's version; safe to repeat
+    #[command(after_help = "Example, with `persistence/scylla/cassandra` running:
+  ringmail store migrate --set store.kind=scylla --set store.replication=1")]
+    Migrate,
+    /// Version of the schema, replication, nodes, and how far each log is in the store
+    Status,
 }
 
 #[derive(Subcommand)]
@@ -182,6 +198,13 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
                 .and_then(|dir| dir.raise_epoch())
                 .map_err(|error| error.to_string())?;
             say(&format!("every inbox has a new epoch; restores so far: {restores}"));
+        }
+        Command::Store { command } => {
+            let done = match command {
+                StoreCommand::Migrate => store::migrate(config),
+                StoreCommand::Status => store::status(config),
+            };
+            say(&done.map_err(|error| error.to_string())?);
         }
         Command::User { command: UserCommand::Delete { user } } => delete_user(config, user, json)?,
     }

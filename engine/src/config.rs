@@ -20,7 +20,21 @@ pub struct Config {
     pub pin: bool,
     /// A turn that takes this long ends the process, in seconds.
     pub watchdog_s: u32,
-    /// Cache of the store, in bytes.
+    /// Which store stands behind the log.
+    pub store_kind: StoreKind,
+    /// `host:port` of some of the distributed store's nodes.
+    pub store_addresses: Vec<String>,
+    /// Its keyspace.
+    pub store_keyspace: String,
+    /// Its user; empty: none.
+    pub store_user: String,
+    /// That user's password.
+    pub store_password: String,
+    /// The datacenter beside this server; empty: whichever answers.
+    pub store_datacenter: String,
+    /// Copies: a number, or one for each datacenter.
+    pub store_replication: String,
+    /// Cache of the embedded store, in bytes.
     pub store_cache_bytes: u64,
     /// Receive buffers of one core; a power of two.
     pub recv_buffers: u16,
@@ -28,6 +42,15 @@ pub struct Config {
     pub recv_buffer_bytes: u32,
     /// Bounds of one core.
     pub limits: Limits,
+}
+
+/// A store behind the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data directory.
+    Embedded,
+    /// ScyllaDB or Apache Cassandra.
+    Scylla,
 }
 
 impl Default for Config {
@@ -38,6 +61,13 @@ impl Default for Config {
             shards: 0,
             pin: true,
             watchdog_s: 30,
+            store_kind: StoreKind::Embedded,
+            store_addresses: vec!["127.0.0.1:9042".to_owned()],
+            store_keyspace: "ringmail".to_owned(),
+            store_user: String::new(),
+            store_password: String::new(),
+            store_datacenter: String::new(),
+            store_replication: "3".to_owned(),
             store_cache_bytes: 64 << 20,
             recv_buffers: 1024,
             recv_buffer_bytes: 4096,

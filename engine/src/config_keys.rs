@@ -1,6 +1,6 @@
 //! Every key of the configuration: one table that sets, prints and explains.
 
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use std::ops::RangeInclusive;
 
 /// One key.
@@ -33,6 +33,16 @@ fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, S
         return Err("a multiple of 4096".to_owned());
     }
     number(text, range)
+}
+
+/// A lower-case name that starts with a letter.
+fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
+    match starts && text.len() <= length_max && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("a lower-case name of at most {length_max} letters, digits, {also}")),
+    }
 }
 
 macro_rules! limit {
@@ -112,6 +122,103 @@ pub const KEYS: &[Key] = &[
         get: |config| config.watchdog_s.to_string(),
         set: |config, text| {
             config.watchdog_s = number(text, 1..=3600)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.kind",
+        unit: "embedded|scylla",
+        meaning: "where messages go behind the log: the data directory, or ScyllaDB or Cassandra",
+        cost: "a data directory keeps to the store that it was started with first",
+        get: |config| match config.store_kind {
+            StoreKind::Embedded => "embedded".to_owned(),
+            StoreKind::Scylla => "scylla".to_owned(),
+        },
+        set: |config, text| {
+            config.store_kind = match text {
+                "embedded" => StoreKind::Embedded,
+                "scylla" => StoreKind::Scylla,
+                _ => return Err("embedded or scylla".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.addresses",
+        unit: "host:port,…",
+        meaning: "some nodes of the distributed store; the others are found",
+        cost: "a start needs one of them",
+        get: |config| config.store_addresses.join(","),
+        set: |config, text| {
+            let addresses: Vec<String> = text.split(',').map(|one| one.trim().to_owned()).collect();
+            let port = |one: &String| {
+                let (host, port) = one.rsplit_once(':')?;
+                port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
+            };
+            if !addresses.iter().all(|one| port(one).is_some()) {
+                return Err("host:port, several with commas, as in 127.0.0.1:9042".to_owned());
+            }
+            config.store_addresses = addresses;
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.keyspace",
+        unit: "name",
+        meaning: "keyspace of the distributed store; `ringmail store migrate` makes it",
+        cost: "each data directory needs its own",
+        get: |config| config.store_keyspace.clone(),
+        set: |config, text| {
+            config.store_keyspace = plain(text, 48, "_")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.user",
+        unit: "name",
+        meaning: "user at the distributed store; empty: it asks for none",
+        cost: "nothing",
+        get: |config| config.store_user.clone(),
+        set: |config, text| {
+            config.store_user = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.password",
+        unit: "text",
+        meaning: "that user's password, never shown; others see flags, so use file or environment",
+        cost: "nothing",
+        get: |config| if config.store_password.is_empty() { "" } else { "(set)" }.to_owned(),
+        set: |config, text| {
+            config.store_password = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.datacenter",
+        unit: "name",
+        meaning: "the distributed store's datacenter beside this server; empty: any",
+        cost: "a quorum of its nodes must be up",
+        get: |config| config.store_datacenter.clone(),
+        set: |config, text| {
+            config.store_datacenter = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.replication",
+        unit: "copies",
+        meaning: "copies of each row in every datacenter, or dc1:3,dc2:2; used by `store migrate`",
+        cost: "disk and writes; below 3 a node's loss stops the store, at 1 it loses messages",
+        get: |config| config.store_replication.clone(),
+        set: |config, text| {
+            let digits = |text: &str| text.trim().parse::<u8>().is_ok_and(|copies| copies > 0);
+            let named = |pair: &str| pair.split_once(':').is_some_and(|(_, copies)| digits(copies));
+            if !digits(text) && !text.split(',').all(named) {
+                return Err("a number of copies, or dc1:3,dc2:3".to_owned());
+            }
+            config.store_replication = text.to_owned();
             Ok(())
         },
     },

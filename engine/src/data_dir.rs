@@ -17,7 +17,7 @@ const FORMAT: &str = "3";
 /// have been raised by since the copy was made.
 const EPOCHS_PER_RESTORE: u64 = 1 << 32;
 /// Names that belong to a data directory.
-const NAMES: [&str; 6] = ["lock", "key", "format", "epoch", "log", "store"];
+const NAMES: [&str; 7] = ["lock", "key", "format", "epoch", "log", "store", "name"];
 
 /// A data directory that this process holds until it ends.
 #[derive(Debug)]
@@ -210,6 +210,23 @@ impl DataDir {
     /// Where the embedded store is.
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+    /// The embedded store was opened here once.
+    pub fn has_embedded_rows(&self) -> bool {
+        fs::read_dir(self.store()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+    /// A distributed store knows this directory.
+    pub fn has_store_name(&self) -> bool {
+        self.path.join("name").exists()
+    }
+    /// The name that a distributed store knows this directory by; made at the first call.
+    pub fn store_name(&self) -> Result<String> {
+        let path = self.path.join("name");
+        if !self.has_store_name() {
+            write_durably(&path, format!("{:016x}\n", random_seed()).as_bytes(), 0o644)?;
+        }
+        let name = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        Ok(name.trim().chars().filter(char::is_ascii_alphanumeric).collect())
     }
     /// Signs and verifies tokens.
     pub fn key(&self) -> Result<[u8; 32]> {

@@ -25,5 +25,6 @@ mod segments;
 mod server;
 mod sockets;
 mod stats;
+mod store;
 mod user;
 mod watch;

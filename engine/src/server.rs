@@ -8,9 +8,9 @@ use crate::{
     driver::KernelDriverConfig,
     log_dirs::{self, LogError},
     mesh::{self, MeshPorts},
-    probe, watch,
+    probe, store, watch,
 };
-use persistence::Recovered;
+use persistence::{Backend, Recovered};
 use ring::Doorbell;
 use shards::{CoreConfig, token};
 use std::{
@@ -44,7 +44,7 @@ pub enum ServerError {
     Log(#[from] LogError),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] embedded::OpenError),
+    Store(#[from] store::StoreError),
     /// The system refuses.
     #[error("cannot {what}: {error}")]
     System {
@@ -136,7 +136,7 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
     // The disk does both at once, and neither needs the other.
     let (found, store) = thread::scope(|scope| {
         let store = scope.spawn(|| {
-            let store = embedded::Embedded::open(&data_dir.store(), config.store_cache_bytes);
+            let store = store::open(&config, &data_dir);
             (store, ms())
         });
         let found = log_dirs::read(&data_dir.log());
@@ -164,7 +164,7 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
 fn start(
     config: &Config,
     data_dir: DataDir,
-    store: embedded::Embedded,
+    store: Arc<dyn Backend>,
     key: &token::Key,
     recovered: Recovered,
     older: Vec<PathBuf>,
@@ -176,8 +176,9 @@ fn start(
     let doorbells: Vec<Arc<Doorbell>> =
         meshes.iter().map(|mesh: &MeshPorts| mesh.doorbell().clone()).collect();
     let asks_max = config.limits.asks_max;
-    let (ports, store_threads) = backend_port::start(Arc::new(store), doorbells.clone(), asks_max)
-        .map_err(system("start the store's threads"))?;
+    let (ports, store_threads) =
+        backend_port::start(store, doorbells.clone(), asks_max, store::threads(config))
+            .map_err(system("start the store's threads"))?;
     let processors = core_thread::processors().map_err(system("see the processors"))?;
     let cores_beyond_older = Arc::new(AtomicU16::new(0));
     let (epoch_base, seed) = (data_dir.epoch_base()?, data_dir::random_seed());

@@ -3,9 +3,8 @@
 use crate::{
     config::Config,
     data_dir::{self, DataDir},
-    log_dirs,
+    log_dirs, store,
 };
-use embedded::Embedded;
 use persistence::{
     Backend, BackendError, Batch, ConvKey, Load, Loaded, Log, LogConfig, Record, Recovered,
     Removed, UserId,
@@ -22,9 +21,8 @@ pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
     data_dir::read_key(&config.data_dir).map_err(|error| error.to_string())?;
     let dir = DataDir::open(&config.data_dir, 0).map_err(|error| error.to_string())?;
     let found = log_dirs::read(&dir.log()).map_err(|error| error.to_string())?;
-    let store = Embedded::open(&dir.store(), config.store_cache_bytes)
-        .map_err(|error| error.to_string())?;
-    let owed = flush(&found.recovered, &store).map_err(|error| error.to_string())?;
+    let store = store::open(config, &dir).map_err(|error| error.to_string())?;
+    let owed = flush(&found.recovered, &*store).map_err(|error| error.to_string())?;
     if owed > 0 {
         return Err(format!(
             "{owed} messages in {} are still on their way to their recipients; start the server \
@@ -40,7 +38,7 @@ pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
 
 /// Writes every record of the logs to the store, and counts the messages that their recipient's
 /// home has not taken.
-fn flush(recovered: &Recovered, store: &Embedded) -> Result<u64, BackendError> {
+fn flush(recovered: &Recovered, store: &dyn Backend) -> Result<u64, BackendError> {
     // A log that is never written: it holds what was recovered.
     let config = LogConfig { segment_bytes: 1 << 20, group_bytes_max: 1 << 16, writes_max: 1 };
     let log = Log::start(config, recovered.deal(0, 1));

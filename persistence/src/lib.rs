@@ -26,6 +26,7 @@ mod recovered;
 mod row;
 mod rows;
 mod state;
+pub mod values;
 
 pub use backend::{Backend, BackendError, Removed};
 pub use batch::Batch;

@@ -20,15 +20,17 @@ const HUBS: [&str; 5] = [
 ];
 
 /// Which of our crates each crate may depend on.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("wire-fuzz", &["wire"]),
     ("persistence", &["wire"]),
     ("embedded", &["persistence", "wire"]),
+    // Its driver has the same name.
+    ("scylla", &["persistence", "wire", "scylla"]),
     ("shards", &["persistence", "wire"]),
     ("sim", &["shards", "persistence", "wire", "client"]),
     ("ring", &[]),
-    ("engine", &["shards", "persistence", "embedded", "ring"]),
+    ("engine", &["shards", "persistence", "embedded", "scylla", "ring"]),
     ("client", &["wire"]),
     ("bench", &["client", "ring"]),
     ("tuning", &["engine"]),

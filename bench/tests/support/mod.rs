@@ -15,8 +15,18 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Builds `ringmail` in the profile of this test, if it is not up to date.
 pub fn build_server() {
+    build(&[]);
+}
+
+/// Builds it with the distributed store.
+pub fn build_server_with_scylla() {
+    build(&["--features", "scylla"]);
+}
+
+fn build(features: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--package", "ringmail-engine", "--bin", "ringmail"]);
+    cargo.args(features);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

@@ -4,9 +4,9 @@
 use crate::error::StoreError;
 use crate::read::user_at;
 use crate::tables::Tables;
-use crate::values::{self, number, read, written};
 use crate::write::REMOVED_AT_ONCE;
 use crate::{keys, keys::member, keys::user};
+use persistence::values::{self, number, read, written};
 use persistence::{Content, ConvKey, Removed};
 use std::collections::BTreeSet;
 use wire::{Reader, Seq, UserId};

@@ -4,10 +4,10 @@
 
 use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::values::{self, number, read};
 use crate::write::REMOVED_AT_ONCE;
 use crate::{keys, keys::user};
 use fjall::{OwnedWriteBatch, Readable, Snapshot};
+use persistence::values::{self, number, read};
 use persistence::{Batch, Entry};
 use std::collections::BTreeMap;
 use wire::{Reader, Seq, UserId, put_varint};

@@ -14,7 +14,6 @@ mod keys;
 mod pages;
 mod read;
 mod tables;
-mod values;
 mod write;
 
 use error::StoreError;

@@ -3,10 +3,10 @@
 use crate::error::StoreError;
 use crate::read::{add_contact, user_at};
 use crate::tables::Tables;
-use crate::values::{self, number, read};
 use crate::{keys, keys::user};
 use fjall::{Readable, Snapshot};
 use persistence::StoredMessage;
+use persistence::values::{self, number, read};
 use persistence::{ChangeRow, ContactState, Content, ConvKey, MessageRow, Page, Paged};
 use wire::{Reader, Seq, UserId};
 

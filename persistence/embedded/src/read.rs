@@ -2,9 +2,9 @@
 
 use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::values::{self, device, number, read};
 use crate::{keys, keys::member, keys::user};
 use fjall::{Readable, Snapshot};
+use persistence::values::{self, device, number, read};
 use persistence::{
     ABOVE_READ_MAX, ChangeRow, CommandOutbox, ContactState, ConvKey, ConvState, DeviceInfo,
     DeviceState, EntryKind, Latest, Load, Loaded, MemberState, OutboxState, Scan, Scanned,

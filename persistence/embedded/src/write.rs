@@ -3,9 +3,9 @@
 
 use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::values::{self, Stored, read, written};
 use crate::{keys, keys::member, keys::user};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
+use persistence::values::{self, Stored, read, written};
 use persistence::{Batch, ChangeRow, Content, ConvKey, MessageRow, Row, add_range};
 use wire::{Seq, UserId};
 

@@ -3,7 +3,7 @@
 mod history;
 
 use embedded::Embedded;
-use history::{Reads, conv, user};
+use history::{Readable, Reads, conv, user};
 use persistence::{
     Backend, Batch, CommandRecord, ContactState, ConvKey, EntryKind, Load, Loaded, MemberState,
     MessageRecord, Page, Paged, PeerMarks, Record, Removed, Scan, StoredMessage, UserState,
@@ -15,13 +15,13 @@ const DELETE_OF_1: Option<Change> = Some(Change { target: 1, delete: true });
 
 struct Store {
     _directory: tempfile::TempDir,
-    store: Embedded,
+    store: Readable<Embedded>,
 }
 
 fn open() -> Store {
     let directory = tempfile::tempdir().expect("a directory");
     let store = Embedded::open(directory.path(), 1 << 20).expect("opens");
-    Store { _directory: directory, store }
+    Store { _directory: directory, store: Readable(store) }
 }
 
 /// A message of user 7, at a place that is also its number and both its inbox numbers.
@@ -47,7 +47,7 @@ impl Store {
     fn write(&self, records: &[Record<'_>]) {
         let mut batch = Batch::default();
         records.iter().for_each(|record| batch.add(record, |_| true));
-        self.store.write(&batch).expect("written");
+        self.store.0.write(&batch).expect("written");
     }
 
     fn messages(&self) -> Vec<StoredMessage> {
@@ -320,8 +320,8 @@ fn a_deleted_user_leaves_places_and_numbers() {
     ]);
     store.command(4, 0, Command::ContactAdd { peer: user(7), name: "seven" });
     let expected = Removed { devices: 1, contacts: 1, entries: 4, conversations: 1, messages: 1 };
-    assert_eq!(store.store.delete_user(user(9)), Ok(expected));
-    assert_eq!(store.store.delete_user(user(9)), Ok(Removed::default()), "done already");
+    assert_eq!(store.store.0.delete_user(user(9)), Ok(expected));
+    assert_eq!(store.store.0.delete_user(user(9)), Ok(Removed::default()), "done already");
     let bodies: Vec<_> = store.messages().into_iter().map(|m| (m.deleted, m.body)).collect();
     let bodies: Vec<_> = bodies.iter().map(|(deleted, body)| (*deleted, &body[..])).collect();
     assert_eq!(bodies, [(false, &b"of seven"[..]), (true, b""), (false, b"")]);

@@ -4,7 +4,7 @@
 mod history;
 
 use embedded::Embedded;
-use history::{History, Random, conv, dump};
+use history::{History, Random, Readable, conv, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};
 use proptest::prelude::*;
 use wire::UserId;
@@ -55,7 +55,7 @@ fn embedded(batches: &[Batch], random: &mut Random) -> Vec<String> {
             store = open();
         }
     }
-    dump(&store)
+    dump(&Readable(store))
 }
 
 fn assert_same(said: &[String], expected: &[String], what: &str) {

@@ -259,15 +259,18 @@ pub trait Reads {
     fn page(&self, page: &Page) -> Paged;
 }
 
-impl Reads for embedded::Embedded {
+/// A backend that answers.
+pub struct Readable<B>(pub B);
+
+impl<B: Backend> Reads for Readable<B> {
     fn load(&self, load: &Load) -> Loaded {
-        Backend::load(self, load).expect("readable")
+        self.0.load(load).expect("readable")
     }
     fn scan(&self, scan: &Scan) -> Scanned {
-        Backend::scan(self, scan).expect("readable")
+        self.0.scan(scan).expect("readable")
     }
     fn page(&self, page: &Page) -> Paged {
-        Backend::page(self, page).expect("readable")
+        self.0.page(page).expect("readable")
     }
 }
 

@@ -1,9 +1,9 @@
-//! Values: fields one after the other, numbers as varints. A row that ends early, or goes on
-//! behind its last field, is broken.
+//! Values of stores: fields one after the other, numbers as varints. A row that ends early, or
+//! goes on behind its last field, is broken.
 
+use crate::{ChangeRow, Content, ConvKey, DeviceInfo, Entry, EntryKind, Latest, MessageRow};
+use crate::{PeerMarks, PlaceAt, Row};
 use bytes::Bytes;
-use persistence::{ChangeRow, Content, ConvKey, DeviceInfo, Entry, EntryKind, Latest, MessageRow};
-use persistence::{PeerMarks, PlaceAt, Row};
 use wire::{BodyHash, Change, ConvSettings, DecodeError, DeviceId, OutboxId, Privacy, Reader};
 use wire::{Seq, UserId, Visibility, put_varint};
 

@@ -1,0 +1,17 @@
+//! The real server over a real Cassandra; both are killed under load: a short run of what
+//! `kill9 --store scylla` does.
+
+mod support;
+
+#[test]
+fn kill_9_of_server_and_store_loses_doubles_and_swaps_nothing() {
+    support::build_server_with_scylla();
+    let arguments = ["kill9", "--store", "scylla", "--kills", "6", "--store-kill-every", "4"];
+    let (result, good) = support::bench(&[&arguments[..], &["--shards", "2"]].concat());
+    assert!(good, "{result:#}");
+    for key in ["lost", "duplicated", "reordered", "foreign"] {
+        assert_eq!(result[key], 0, "{result:#}");
+    }
+    assert!(result["kills"] == 6 && result["store_kills"].as_u64() >= Some(1), "{result:#}");
+    assert!(result["acked"].as_u64().is_some_and(|acked| acked >= 100), "{result:#}");
+}

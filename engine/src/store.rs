@@ -1,0 +1,155 @@
+//! Which store stands behind the log, and `ringmail store`.
+
+use crate::config::{Config, StoreKind};
+use crate::data_dir::{DataDir, DataDirError};
+use persistence::Backend;
+use std::sync::Arc;
+
+/// Why there is no store: one line.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The embedded one cannot be opened.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// The distributed one cannot be used.
+    #[cfg(feature = "scylla")]
+    #[error(transparent)]
+    Scylla(#[from] ringmail_scylla::OpenError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The messages of this data directory are in the other store.
+    #[error(
+        "the messages of {0} are in the {1} store; set store.kind = \"{1}\", or choose another \
+         data directory"
+    )]
+    Other(String, &'static str),
+    /// A store that this build does not have.
+    #[cfg(not(feature = "scylla"))]
+    #[error(
+        "this build has no distributed store; build it with `cargo build --release --features \
+         scylla`, or set store.kind = \"embedded\""
+    )]
+    NotBuilt,
+    /// A value that only the store understands.
+    #[cfg(feature = "scylla")]
+    #[error("store.replication = {0:?}: must be a number of copies, or dc1:3,dc2:3")]
+    Replication(String),
+    /// `ringmail store` without such a store.
+    #[cfg(feature = "scylla")]
+    #[error(
+        "`ringmail store` is about the distributed store, and store.kind is \"embedded\"; set \
+         store.kind = \"scylla\" and store.addresses"
+    )]
+    NotDistributed,
+}
+
+/// Opens the store of a data directory.
+pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
+    let path = || dir.path().display().to_string();
+    match config.store_kind {
+        StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla")),
+        StoreKind::Embedded => {
+            let store = embedded::Embedded::open(&dir.store(), config.store_cache_bytes)?;
+            Ok(Arc::new(store))
+        }
+        StoreKind::Scylla if dir.has_embedded_rows() => Err(StoreError::Other(path(), "embedded")),
+        StoreKind::Scylla => distributed::open(config, dir),
+    }
+}
+
+/// Reads and writes that the store takes at once.
+pub fn threads(config: &Config) -> (usize, usize) {
+    match config.store_kind {
+        StoreKind::Embedded => (1, 1),
+        // Answers come over the network; rows join by themselves, so cores need not wait.
+        StoreKind::Scylla => (16, usize::from(config.shards)),
+    }
+}
+
+#[cfg(feature = "scylla")]
+pub use distributed::{migrate, status};
+
+#[cfg(feature = "scylla")]
+mod distributed {
+    use super::*;
+    use ringmail_scylla::{Replication, Scylla, Status};
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    fn store_config(config: &Config) -> Result<ringmail_scylla::Config, StoreError> {
+        if config.store_kind != StoreKind::Scylla {
+            return Err(StoreError::NotDistributed);
+        }
+        let text = &config.store_replication;
+        let replication = Replication::parse(text);
+        Ok(ringmail_scylla::Config {
+            addresses: config.store_addresses.clone(),
+            keyspace: config.store_keyspace.clone(),
+            user: config.store_user.clone(),
+            password: config.store_password.clone(),
+            datacenter: config.store_datacenter.clone(),
+            replication: replication.ok_or_else(|| StoreError::Replication(text.clone()))?,
+        })
+    }
+
+    pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
+        Ok(Arc::new(Scylla::open(&store_config(config)?, &dir.store_name()?)?))
+    }
+
+    /// `ringmail store migrate`.
+    pub fn migrate(config: &Config) -> Result<String, StoreError> {
+        let done = Scylla::migrate(&store_config(config)?)?;
+        let keyspace = &config.store_keyspace;
+        Ok(if done.from == done.to {
+            format!("keyspace {keyspace}: schema {}, nothing to do", done.to)
+        } else {
+            format!("keyspace {keyspace}: schema {} (was {})", done.to, done.from)
+        })
+    }
+
+    /// `ringmail store status`.
+    pub fn status(config: &Config) -> Result<String, StoreError> {
+        let status = Scylla::status(&store_config(config)?)?;
+        let Status { version, wanted, replication, nodes, checkpoints } = status;
+        let replication: Vec<String> =
+            replication.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut text = format!(
+            "keyspace {}\nschema {version}, this build needs {wanted}\nreplication {}\n",
+            config.store_keyspace,
+            replication.join(" ")
+        );
+        for (datacenter, (up, all)) in nodes {
+            text += &format!("datacenter {datacenter}: {up} of {all} nodes reached\n");
+        }
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros());
+        for checkpoint in checkpoints {
+            let (log, core, upto) = (checkpoint.log, checkpoint.core, checkpoint.upto);
+            let ago_s = now_us.saturating_sub(checkpoint.flushed_us.into()) as f64 / 1e6;
+            text += &format!(
+                "log {log} core {core}: flushed up to byte {upto}, last batch {ago_s:.1} s ago\n"
+            );
+        }
+        Ok(text.trim_end().to_owned())
+    }
+}
+
+#[cfg(not(feature = "scylla"))]
+mod distributed {
+    use super::*;
+
+    pub fn open(_: &Config, _: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
+        Err(StoreError::NotBuilt)
+    }
+}
+
+/// `ringmail store migrate`.
+#[cfg(not(feature = "scylla"))]
+pub fn migrate(_: &Config) -> Result<String, StoreError> {
+    Err(StoreError::NotBuilt)
+}
+
+/// `ringmail store status`.
+#[cfg(not(feature = "scylla"))]
+pub fn status(_: &Config) -> Result<String, StoreError> {
+    Err(StoreError::NotBuilt)
+}

@@ -1,0 +1,99 @@
+//! What can be wrong with a store, and what is said then.
+
+use crate::node::{self, Node};
+use crate::rows::{assert_holds, batch};
+use persistence::{Backend, BackendError};
+use ringmail_scylla::{Config, Migrated, OpenError, Replication, Scylla};
+
+fn refused(config: &Config) -> OpenError {
+    let error = Scylla::open(config, "test").map(|_| ()).expect_err("refused");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    error
+}
+
+#[test]
+fn a_keyspace_is_made_once_and_its_schema_is_checked() {
+    let config = node::shared().config();
+    let error = refused(&config);
+    assert!(matches!(error, OpenError::NoKeyspace(_)), "{error}");
+    assert!(error.to_string().contains("ringmail store migrate"), "{error}");
+    // Several at once: one works, the others see that it is done.
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let config = config.clone();
+            std::thread::spawn(move || Scylla::migrate(&config).expect("migrated"))
+        })
+        .collect();
+    let done: Vec<Migrated> = threads.into_iter().map(|t| t.join().expect("ends")).collect();
+    assert_eq!(done.iter().filter(|done| done.from == 0).count(), 1, "{done:?}");
+    assert_eq!(Scylla::migrate(&config).expect("again"), Migrated { from: 1, to: 1 });
+    let store = Scylla::open(&config, "test").expect("opens");
+    store.write(&batch(1, 5)).expect("written");
+    let status = Scylla::status(&config).expect("answers");
+    assert_eq!((status.version, status.wanted, status.checkpoints.len()), (1, 1, 1));
+    assert_eq!(status.checkpoints[0].log, "test");
+    assert!(status.replication.values().any(|copies| copies == "1"), "{status:?}");
+    assert!(status.nodes.values().all(|nodes| *nodes == (1, 1)), "{status:?}");
+}
+
+#[test]
+fn a_keyspace_belongs_to_one_data_directory() {
+    let (config, store) = node::shared().store();
+    let error = Scylla::open(&config, "another").map(|_| ()).expect_err("refused");
+    assert!(matches!(error, OpenError::Owned { .. }), "{error}");
+    drop(store);
+    Scylla::open(&config, "test").expect("opens again");
+}
+
+#[test]
+fn a_schema_from_the_future_is_left_alone() {
+    let (config, _) = node::shared().store();
+    Scylla::claim_version(&config, 2).expect("claimed");
+    let error = refused(&config);
+    assert!(matches!(error, OpenError::New { found: 2, wanted: 1, .. }), "{error}");
+    let error = Scylla::migrate(&config).expect_err("refused");
+    assert!(matches!(error, OpenError::New { .. }), "{error}");
+}
+
+#[test]
+fn too_few_nodes_and_a_wrong_address_are_named() {
+    let config = Config { replication: Replication::Everywhere(3), ..node::shared().config() };
+    let error = Scylla::migrate(&config).expect_err("one node only");
+    assert!(matches!(error, OpenError::TooFewNodes { nodes: 1, copies: 3, .. }), "{error}");
+    assert!(error.to_string().contains("store.replication"), "{error}");
+    let error = refused(&Config { addresses: vec!["127.0.0.1:1".to_owned()], ..config });
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+}
+
+#[test]
+fn a_password_is_asked_for_and_checked() {
+    let node = Node::start(true);
+    let nobody = node.config();
+    let wrong = Config { user: "cassandra".into(), password: "guess".into(), ..nobody.clone() };
+    for config in [&nobody, &wrong] {
+        let error = refused(config);
+        assert!(matches!(error, OpenError::Refused { .. }), "{error}");
+        assert!(!error.to_string().contains("guess"), "{error}");
+    }
+    let right = Config { password: "cassandra".into(), ..wrong };
+    Scylla::migrate(&right).expect("migrated");
+}
+
+#[test]
+fn a_killed_node_is_unavailable_and_keeps_what_it_acked() {
+    let mut node = Node::start(false);
+    let (_, store) = node.store();
+    store.write(&batch(1, 20)).expect("written");
+    node.kill();
+    let error = store.write(&batch(20, 30)).expect_err("nobody there");
+    assert!(matches!(error, BackendError::Unavailable(_)), "{error}");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    node.start_again();
+    let begun = std::time::Instant::now();
+    while let Err(error) = store.write(&batch(20, 30)) {
+        assert!(begun.elapsed().as_secs() < 60, "{error}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_holds(&store, 29);
+}
