@@ -3,6 +3,9 @@
 
 use crate::{seed::Rng, world::World};
 
+/// A node that crashes without end gets nowhere, and each start reads all that the last ones left.
+const CRASHES_MAX: u64 = 100;
+
 /// A state that lasts for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -67,6 +70,7 @@ impl Mischief {
     fn end_process(&mut self, world: &mut World) {
         match (world.is_up(), self.rng.below(20)) {
             (false, _) => {}
+            _ if world.crashes >= CRASHES_MAX => {}
             (true, 0) => world.stop(),
             (true, 1..10) => world.crash(),
             (true, _) => world.crash_after(self.rng.scaled(1, 60)),

@@ -10,7 +10,7 @@ use std::{
 use wire::planted::{Bug, plant};
 
 /// Runs within which a bug must show itself.
-const SEEDS_MAX: u64 = 500;
+const SEEDS_MAX: u64 = 200;
 const THREADS: usize = 2;
 /// Bugs that no run shows: what the simulator is blind to. One that is found leaves the list.
 const NOT_FOUND: [Bug; 0] = [];
