@@ -49,16 +49,19 @@ fn device_of(column: u64) -> Result<DeviceId> {
     Ok(DeviceId(device))
 }
 
-fn latest<T: values::Setting + Default>(column: &Blob) -> Result<T> {
+/// The value, and the number of the entry that set it; 0 if none did.
+fn latest<T: values::Setting + Default>(column: &Blob) -> Result<(T, Seq)> {
     let row = column.as_ref().map(|row| read::<Latest<T>>(row)).transpose()?;
-    Ok(row.map(|row| row.value).unwrap_or_default())
+    Ok(row.map(|row| (row.value, row.by)).unwrap_or_default())
 }
 
 /// What two columns say of a peer.
 pub fn contact_of(contact: &Blob, blocked: &Blob) -> Result<ContactState> {
-    let name: Option<String> = latest(contact)?;
-    let blocked = latest(blocked)?;
-    Ok(ContactState { contact: name.is_some(), blocked, name: name.unwrap_or_default() })
+    let (name, contact_by): (Option<String>, Seq) = latest(contact)?;
+    let (blocked, blocked_by) = latest(blocked)?;
+    let contact = name.is_some();
+    let name = name.unwrap_or_default();
+    Ok(ContactState { contact, blocked, name, contact_by, blocked_by })
 }
 
 impl Place {
@@ -166,7 +169,7 @@ impl Connection {
         if let Some((head, epoch, trimmed, last_seen_us, privacy)) = users.first() {
             (state.head, state.epoch) = (number(*head), number(*epoch));
             (state.trimmed, state.last_seen_us) = (number(*trimmed), number(*last_seen_us));
-            state.privacy = latest::<Privacy>(privacy)?;
+            (state.privacy, state.privacy_by) = latest::<Privacy>(privacy)?;
         }
         for (outbox, next, device) in outboxes {
             let (outbox, device) = (OutboxId(outbox as u64), device_of(number(device))?);
@@ -204,7 +207,7 @@ impl Connection {
         if let Some((taken, read, last_inbox, settings)) = members.first() {
             (state.taken, state.read) = (number(*taken), number(*read));
             state.last_inbox = number(*last_inbox);
-            state.settings = latest(settings)?;
+            (state.settings, state.settings_by) = latest(settings)?;
         }
         for (kind, id, value) in marks {
             let (id, value) = (id as u64, value as u64);
