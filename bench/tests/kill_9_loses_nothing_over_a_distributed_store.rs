@@ -4,6 +4,7 @@
 mod support;
 
 #[test]
+#[ignore = "needs Java and Maven: bench/test-store runs it"]
 fn kill_9_of_server_and_store_loses_doubles_and_swaps_nothing() {
     support::build_server_with_scylla();
     let arguments = ["kill9", "--store", "scylla", "--kills", "6", "--store-kill-every", "4"];
