@@ -81,13 +81,14 @@ fn measure(args: &ChurnArgs, report: &mut Report) -> Result<(), Box<dyn Error + 
     crowd.attach(launch.address, &tokens)?;
     progress("every user switches once before it counts");
     let start = Instant::now();
+    // Set now: who leaves shortly before it is due within it.
+    let length = Duration::from_secs(args.seconds);
+    let from_ns = crowd.view.ns(start + PERIOD);
+    crowd.view.window = (from_ns, from_ns + length.as_nanos() as u64);
     crowd.run(start, start + PERIOD)?;
     progress(&format!("{} s count", args.seconds));
     let before = process::cpu_ns(server.pid())?;
     let (heard, bytes) = (crowd.view.heard, crowd.view.bytes);
-    let length = Duration::from_secs(args.seconds);
-    let from_ns = crowd.view.ns(start + PERIOD);
-    crowd.view.window = (from_ns, from_ns + length.as_nanos() as u64);
     crowd.run(start, start + PERIOD + length)?;
     let cpu_ns = process::cpu_ns(server.pid())? - before;
     let (heard, bytes) = (crowd.view.heard - heard, crowd.view.bytes - bytes);
