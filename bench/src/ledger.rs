@@ -139,13 +139,12 @@ impl Ledger {
 
     /// Whether every message has its ack, and every device that must see it has seen it.
     pub fn is_complete(&self) -> bool {
-        self.messages.iter().all(|message| message.acked != 0 && self.unseen(message) == 0)
+        !self.messages.iter().any(|message| self.is_open(message))
     }
 
     /// What is missing, in words: how many have no ack or were not seen, and the first of them.
     pub fn missing(&self) -> String {
-        let open = |message: &Message| message.acked == 0 || self.unseen(message) > 0;
-        let missing: Vec<_> = (0..).zip(&self.messages).filter(|(_, m)| open(m)).collect();
+        let missing: Vec<_> = (0..).zip(&self.messages).filter(|(_, m)| self.is_open(m)).collect();
         let count = missing.len();
         match missing.first() {
             Some((number, message)) => {
@@ -153,6 +152,11 @@ impl Ledger {
             }
             None => "no message".to_owned(),
         }
+    }
+
+    /// Whether it lacks its ack, or a device that must see it.
+    fn is_open(&self, message: &Message) -> bool {
+        message.acked == 0 || self.unseen(message) > 0
     }
 
     /// How many devices should have seen this message, and did not.
