@@ -4,8 +4,8 @@
 use crate::body::{CHAT_BYTES, Stamp};
 use crate::generator::{Generator, Load, Measured};
 use crate::random::Random;
-use crate::report::{Outputs, Report};
-use crate::server::{Launch, Running, Scratch, ServerError};
+use crate::report::{Failure, Outputs, Report};
+use crate::server::{Launch, Running, Scratch};
 use crate::speak::Ringmail;
 use crate::steady::{LAG_NS_MAX, SERVER_PROCESSOR, pin_generator};
 use crate::watch::Watch;
@@ -14,7 +14,6 @@ use client::wire::{
     self, Ack, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId, Send, SendKey, Seq,
     ServerFrame, Verdict, Welcome,
 };
-use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -56,22 +55,10 @@ pub struct CatchUpArgs {
     outputs: Outputs,
 }
 
-type Failure = Box<dyn Error + std::marker::Send + Sync>;
-
 /// Runs `catch-up`.
 pub fn catch_up(args: CatchUpArgs) -> Result<ExitCode, String> {
     let outputs = args.outputs.clone();
-    let mut report = Report::new("catch-up");
-    // On a thread of its own, because the load pins its thread.
-    let run = thread::spawn(move || match measure(&args, &mut report) {
-        Ok(()) => Ok(report),
-        Err(error) if error.is::<ServerError>() => Err(error.to_string()),
-        Err(error) => {
-            report.invalidate(error.to_string());
-            Ok(report)
-        }
-    });
-    run.join().expect("the run does not panic")?.finish(&outputs)
+    Report::new("catch-up").measure(&outputs, move |report| measure(&args, report))
 }
 
 fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {

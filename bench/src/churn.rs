@@ -2,8 +2,8 @@
 //! at intended times, whatever the server does. Each change must reach each watcher.
 
 use crate::random::Random;
-use crate::report::{Outputs, Report};
-use crate::server::{Launch, Scratch, ServerError};
+use crate::report::{Failure, Outputs, Report};
+use crate::server::{Launch, Scratch};
 use crate::sockets::Sockets;
 use crate::steady::{LAG_NS_MAX, SERVER_PROCESSOR, pin_generator};
 use crate::{process, progress};
@@ -12,11 +12,9 @@ use client::wire::{
     ServerFrame, UserId, UserPresence, Watch,
 };
 use hdrhistogram::Histogram;
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often each user switches.
@@ -52,20 +50,10 @@ pub struct ChurnArgs {
 /// Runs `presence-churn`.
 pub fn churn(args: ChurnArgs) -> Result<ExitCode, String> {
     let outputs = args.outputs.clone();
-    let mut report = Report::new("presence-churn");
-    // On a thread of its own, because the load pins its thread.
-    let run = thread::spawn(move || match measure(&args, &mut report) {
-        Ok(()) => Ok(report),
-        Err(error) if error.is::<ServerError>() => Err(error.to_string()),
-        Err(error) => {
-            report.invalidate(error.to_string());
-            Ok(report)
-        }
-    });
-    run.join().expect("the run does not panic")?.finish(&outputs)
+    Report::new("presence-churn").measure(&outputs, move |report| measure(&args, report))
 }
 
-fn measure(args: &ChurnArgs, report: &mut Report) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn measure(args: &ChurnArgs, report: &mut Report) -> Result<(), Failure> {
     if args.contacts >= args.users {
         return Err("--contacts must be below --users".into());
     }

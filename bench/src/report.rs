@@ -1,13 +1,18 @@
 //! A result: named numbers, as JSON for programs, as a table for people, as one HTML page.
 
 use crate::ledger::Verdict;
-use crate::server::Running;
+use crate::server::{Running, ServerError};
 use crate::{host, html, process};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+
+/// Why measuring ended early.
+pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// Memory that may be resident beside the server's ledger: code, stacks, the allocator's slack.
 const BESIDE_LEDGER_BYTES: u64 = 64 << 20;
@@ -115,6 +120,24 @@ impl Report {
         all.extend(self.rows.iter().filter(|(key, _)| valid || counts(key)).cloned());
         all.extend(host::facts().into_iter().map(|(key, value)| (key.to_owned(), value)));
         all
+    }
+
+    /// Measures and finishes. On a thread of its own, because a load pins its thread. What ends the
+    /// measuring early makes the run invalid; a server that does not serve is an error.
+    pub fn measure(
+        mut self,
+        outputs: &Outputs,
+        measure: impl FnOnce(&mut Report) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<ExitCode, String> {
+        let run = thread::spawn(move || match measure(&mut self) {
+            Ok(()) => Ok(self),
+            Err(error) if error.is::<ServerError>() => Err(error.to_string()),
+            Err(error) => {
+                self.invalidate(error.to_string());
+                Ok(self)
+            }
+        });
+        run.join().expect("the run does not panic")?.finish(outputs)
     }
 
     /// Prints the table, writes the files, and says how the program ends.
