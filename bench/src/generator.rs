@@ -16,6 +16,8 @@ const RECV: u8 = 0;
 const SEND: u8 = 1;
 /// Connections that may be in their handshake together.
 const HANDSHAKES: usize = 256;
+/// Completions of one turn, and so about as many sends: the next burst is late by no more.
+const COMPLETIONS_MAX: usize = 32;
 /// How often a pair's messages change direction: after so many for each one in flight.
 const TURN_MESSAGES: u32 = 64;
 /// How long a server may take for anything that is still unanswered when a phase ends.
@@ -304,7 +306,8 @@ impl<S: Speak> Generator<S> {
         let busy = self.ring.work_is_deferred() || self.ring.ready() > 0;
         let wait = if busy { Wait::No } else { Wait::Until(Some(patience)) };
         self.ring.enter(wait);
-        while let Some(completion) = self.ring.reap() {
+        for _ in 0..COMPLETIONS_MAX {
+            let Some(completion) = self.ring.reap() else { break };
             self.completed(completion)?;
         }
         Ok(())
