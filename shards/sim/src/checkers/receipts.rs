@@ -8,7 +8,7 @@ use crate::{
 };
 use persistence::ConvKey;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Seq, SnapshotReason, UserId, Verdict};
+use wire::{DeviceId, Seq, SnapshotReason, UserId, Verdict};
 
 type Marks = (Seq, Vec<Seq>);
 
@@ -24,7 +24,11 @@ pub struct Receipts {
     counted: BTreeMap<DeviceIndex, Seq>,
     /// Users of whom retention overtook a device: what it acked last, nothing tells any more.
     overtaken: BTreeSet<UserId>,
-    /// What each device received and acked: a copy's past is not known.
+    /// Who each device says it is: copies say the same.
+    ids: BTreeMap<DeviceIndex, (UserId, DeviceId)>,
+    /// What each device received and acked: a copy's past is not known. What a crash or a broken
+    /// connection took away of it is told by nothing once another copy begins anew, which moves the
+    /// cursor that both share.
     acked_by: BTreeMap<(DeviceIndex, ConvKey), Seq>,
     acked: BTreeMap<(UserId, ConvKey), Seq>,
     read: BTreeMap<(UserId, ConvKey), Seq>,
@@ -135,7 +139,12 @@ impl Checker for Receipts {
             }
             Fact::Welcomed { link, device, ref welcome } => {
                 self.links.insert(link, device);
+                let id = (welcome.user, welcome.device);
+                self.ids.insert(device, id);
                 if welcome.verdict != Verdict::Resume {
+                    let ids = &self.ids;
+                    let copy = |other| other != device && ids[&other] == id;
+                    self.acked_by.retain(|&(other, _), _| !copy(other));
                     // What it received of them is not what it acks from now on.
                     self.unacked.retain(|(other, _), _| *other != device);
                 }
