@@ -79,8 +79,12 @@ fn judge(world: &World, devices: &[DeviceIndex]) -> Result<(), String> {
 /// What a watcher may know of a target.
 fn state(world: &World, devices: &[DeviceIndex], watcher: UserId, target: UserId) -> PresenceState {
     let own = || devices.iter().filter(|index| world.devices[index.0].user == target);
-    let privacy = own().find_map(|index| client(world, *index).privacy()).unwrap_or_default();
-    let contact = own().find_map(|index| client(world, *index).contact(watcher));
+    // Who may see is the user's word, which at rest every device knows, attached or not.
+    let living = world.devices.iter().filter(|device| !device.retired && device.user == target);
+    let knowing = || living.clone().filter_map(|device| device.client.as_ref());
+    assert!(knowing().next().is_some(), "{target:?} has a device");
+    let privacy = knowing().find_map(|client| client.privacy()).unwrap_or_default();
+    let contact = knowing().find_map(|client| client.contact(watcher));
     let shown = match privacy.visibility {
         Visibility::Everyone => true,
         Visibility::Contacts => contact.is_some_and(|contact| contact.contact),
