@@ -37,11 +37,10 @@ pub struct Client {
     pub(crate) requests: Requests,
     /// A snapshot that is under way.
     pub(crate) overview: Option<Overview>,
-    /// Conversations for which asking brought nothing on this attach: for the own entries that
-    /// were skipped …
+    /// What asking did not bring on this attach: conversations whose own entries were skipped …
     pub(crate) searched: BTreeSet<Conv>,
-    /// … and for texts of other own devices.
-    pub(crate) futile: BTreeSet<Conv>,
+    /// … and the texts of other own devices that did not come, each with its last edit then.
+    pub(crate) futile: BTreeMap<(Conv, Seq), Seq>,
     pub(crate) live: Live,
     events: VecDeque<(u64, ClientEvent)>,
 }
@@ -78,7 +77,7 @@ impl Client {
             requests: Requests::default(),
             overview: None,
             searched: BTreeSet::new(),
-            futile: BTreeSet::new(),
+            futile: BTreeMap::new(),
             live: Live::new(config.foreground),
             config,
             state,

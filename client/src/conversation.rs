@@ -124,6 +124,11 @@ impl Conversation {
         self.heading.head.max(self.streamed)
     }
 
+    /// Place of the last edit of the message at `seq`, as far as known here; 0: none.
+    pub fn edited_by(&self, seq: Seq) -> Seq {
+        self.history.get(&seq).map_or(0, |message| message.edited_by)
+    }
+
     /// Own read mark, wished or there.
     pub fn own_read(&self) -> Seq {
         self.read.max(self.read_wanted)

@@ -2,7 +2,7 @@
 
 use wire::{BodyHash, Conv, Direction, End, HistoryItem, HistoryKind, Seq, content_hash};
 
-use crate::conversation::{Conversation, Kind};
+use crate::conversation::Kind;
 use crate::entry::Entry;
 use crate::inbound::{OwnEntry, Place};
 use crate::queue::Attempt;
@@ -81,20 +81,14 @@ impl Client {
             self.record(&Entry::Seen { conv, first, last });
         }
         if request.own {
-            let found = self.state.conversations.get(&conv);
-            // An edit above the page's head came while the page was under way.
-            let told = |found: &Conversation, seq: &Seq| {
-                found.history.get(seq).is_none_or(|message| message.edited_by <= end.head)
-            };
-            let lacks = |found: &Conversation| {
-                found.missing.range(first..=last).any(|seq| told(found, seq))
-            };
             let searches = direction == Direction::Newer;
             // Whatever the server does not tell now, it is not asked for again on this attach.
             if searches && end.next > 0 && self.state.sending.contains(&conv) {
                 self.ask_history(conv, end.next, direction);
-            } else if searches || first > last || found.is_some_and(lacks) {
+            } else if searches || first > last {
                 self.in_vain(conv, direction);
+            } else {
+                self.texts_in_vain(conv, first, last, end.head);
             }
             self.tell(ClientEvent::Updated { conv: Some(conv) });
         } else {
@@ -106,9 +100,18 @@ impl Client {
     /// What the client itself asked for does not come on this attach.
     pub(crate) fn in_vain(&mut self, conv: Conv, direction: Direction) {
         match direction {
-            Direction::Newer => self.searched.insert(conv),
-            Direction::Older => self.futile.insert(conv),
-        };
+            Direction::Newer => drop(self.searched.insert(conv)),
+            Direction::Older => self.texts_in_vain(conv, 0, Seq::MAX, Seq::MAX),
+        }
+    }
+
+    /// The texts that are still missing in these places do not come on this attach, unless an edit
+    /// above the page's head came while the page was under way, or a later one comes.
+    fn texts_in_vain(&mut self, conv: Conv, first: Seq, last: Seq, head: Seq) {
+        let Some(found) = self.state.conversations.get(&conv) else { return };
+        let missing = found.missing.range(first..=last).map(|&seq| (seq, found.edited_by(seq)));
+        let told = missing.filter(|&(_, edited_by)| edited_by <= head);
+        self.futile.extend(told.map(|(seq, edited_by)| ((conv, seq), edited_by)));
     }
 
     fn ask_history(&mut self, conv: Conv, from: Seq, direction: Direction) {
@@ -129,9 +132,11 @@ impl Client {
             // In the order of the places: a body that moved lies behind what made it move.
             return self.ask_history(conv, from, Direction::Newer);
         }
-        let lacking = self.state.lacking.iter().filter(|conv| !self.futile.contains(conv));
-        let newest = |conv| self.state.conversations.get(&conv)?.missing.last().copied();
-        let lacking = lacking.copied().find_map(|conv| Some((conv, newest(conv)?)));
+        let lacking = self.state.lacking.iter().find_map(|&conv| {
+            let found = self.state.conversations.get(&conv)?;
+            let futile = |seq| self.futile.get(&(conv, seq)) == Some(&found.edited_by(seq));
+            Some((conv, found.missing.iter().copied().rev().find(|&seq| !futile(seq))?))
+        });
         if let Some((conv, from)) = lacking {
             self.ask_history(conv, from, Direction::Older);
         }

@@ -230,7 +230,7 @@ impl Client {
         }
         let kind = own_kind(void, change);
         if self.note(place, kind, hash, None, Source::Inbox) {
-            self.futile.remove(&own.conv);
+            self.futile.remove(&(own.conv, own.conv_seq));
             match change.filter(|_| !void) {
                 Some(change) => self.note_change(place, change, None),
                 None => {

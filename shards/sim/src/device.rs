@@ -142,7 +142,7 @@ impl Device {
     }
 
     /// The newest hole in each conversation: what a snapshot left out.
-    fn holes(&self) -> Vec<(Conv, Seq)> {
+    pub fn holes(&self) -> Vec<(Conv, Seq)> {
         let Some(client) = &self.client else { return Vec::new() };
         let hole = |conv| Some((conv, client.older_hole(conv, 0)?));
         client.conversations().filter_map(hole).collect()

@@ -46,6 +46,10 @@ impl Plan {
         limits.watch_max = limits.watch_max.max(20);
         limits.watches_max = limits.watches_max.max(1_000);
         limits.circles_max = limits.circles_max.max(30);
+        // A circle must find room beside all that are watched, or its user's commands never do;
+        // who is a contact and blocked counts twice.
+        let contacts = 2 * limits.contacts_max * limits.circles_max;
+        limits.circle_contacts_max = limits.circle_contacts_max.max(contacts);
         limits.presence_window_ms = limits.presence_window_ms.min(200);
         // Where nothing is taken away, the last readers read every inbox from its first entry on.
         limits.trim_entries = if rng.chance(500) { u32::MAX } else { rng.scaled(4, 64) as u32 };
@@ -131,9 +135,6 @@ fn limits(rng: &mut Rng) -> Limits {
 
 /// What depends on other limits, or must not be at its smallest.
 fn tie_together(rng: &mut Rng, limits: &mut Limits, low: &Limits, high: &Limits) {
-    // A circle must find room, or its user's commands never do.
-    let contacts = limits.contacts_max * limits.circles_max;
-    limits.circle_contacts_max = limits.circle_contacts_max.max(contacts);
     // Devices come and go in a run; at the limit they could not come back.
     limits.devices_max = high.devices_max;
     limits.outboxes_max = if rng.chance(300) { low.outboxes_max } else { high.outboxes_max };

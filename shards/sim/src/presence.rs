@@ -64,9 +64,9 @@ fn judge(world: &World, devices: &[DeviceIndex]) -> Result<(), String> {
     for &watcher in devices {
         let user = world.devices[watcher.0].user;
         for &target in world.plan.users.iter().filter(|target| **target != user) {
-            let expected = states(world, devices, user, target);
+            let expected = state(world, devices, user, target);
             let known = client(world, watcher).presence(target);
-            if known.is_none_or(|known| !expected.contains(&known.state)) {
+            if known.map(|known| known.state) != Some(expected) {
                 return Err(format!(
                     "presence: {watcher:?} of {user:?} knows {known:?}, it is {expected:?}"
                 ));
@@ -76,28 +76,23 @@ fn judge(world: &World, devices: &[DeviceIndex]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a watcher may know of a target. A target without a device is not there, and nobody here
-/// knows whom it blocked.
-fn states(
-    world: &World,
-    devices: &[DeviceIndex],
-    watcher: UserId,
-    target: UserId,
-) -> &'static [PresenceState] {
+/// What a watcher may know of a target.
+fn state(world: &World, devices: &[DeviceIndex], watcher: UserId, target: UserId) -> PresenceState {
     let own = || devices.iter().filter(|index| world.devices[index.0].user == target);
-    if own().next().is_none() {
-        return &[PresenceState::Offline, PresenceState::Unknown];
-    }
-    let privacy = own().find_map(|index| client(world, *index).privacy()).unwrap_or_default();
-    let contact = own().find_map(|index| client(world, *index).contact(watcher));
+    // Who may see is the user's word, which at rest every device knows, attached or not.
+    let living = world.devices.iter().filter(|device| !device.retired && device.user == target);
+    let knowing = || living.clone().filter_map(|device| device.client.as_ref());
+    assert!(knowing().next().is_some(), "{target:?} has a device");
+    let privacy = knowing().find_map(|client| client.privacy()).unwrap_or_default();
+    let contact = knowing().find_map(|client| client.contact(watcher));
     let shown = match privacy.visibility {
         Visibility::Everyone => true,
         Visibility::Contacts => contact.is_some_and(|contact| contact.contact),
         Visibility::Nobody => false,
     };
     match shown && !contact.is_some_and(|contact| contact.blocked) {
-        false => &[PresenceState::Unknown],
-        true if own().any(|index| world.devices[index.0].foreground) => &[PresenceState::Online],
-        true => &[PresenceState::Offline],
+        false => PresenceState::Unknown,
+        true if own().any(|index| world.devices[index.0].foreground) => PresenceState::Online,
+        true => PresenceState::Offline,
     }
 }

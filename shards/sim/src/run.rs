@@ -1,7 +1,7 @@
 //! One run: chaos until it was worth its while, then calm, then the last reading and judgement.
 
 use crate::{
-    device::Storage,
+    device::{Device, Storage},
     fact::{DeviceIndex, End},
     mischief::Mischief,
     people::People,
@@ -165,22 +165,26 @@ fn calm(world: &mut World, people: &mut People) -> Result<bool, String> {
 
 /// For the report: who is not at rest, and why.
 fn restless(world: &World) -> Vec<String> {
-    let behind = behind(world).into_iter().map(|index| &world.devices[index.0]);
-    let told = behind.map(|device| {
-        let unsettled = device.unsettled();
-        format!(
-            "{:?} of {:?}: link {:?}, caught up {}, at {}, {} unsettled, first {:?}, lacks {:?}",
-            device.index,
-            device.user,
-            device.link(),
-            device.caught_up,
-            device.position(),
-            unsettled.len(),
-            unsettled.first(),
-            device.lacking()
-        )
-    });
-    told.collect()
+    behind(world).into_iter().map(|index| told(&world.devices[index.0])).collect()
+}
+
+/// Where a device stands, and what it waits for.
+fn told(device: &Device) -> String {
+    let unsettled = device.unsettled();
+    format!(
+        "{:?} of {:?}: link {:?}, caught up {}, at {}, settled {}, {} unsettled, first {:?}, \
+         holes {:?}, lacks {:?}",
+        device.index,
+        device.user,
+        device.link(),
+        device.caught_up,
+        device.position(),
+        device.settled(),
+        unsettled.len(),
+        unsettled.first(),
+        device.holes(),
+        device.lacking()
+    )
 }
 
 /// Living devices that lack an entry which another device of their user has, or that still have
@@ -249,7 +253,7 @@ fn attend(
             return Ok(index);
         }
         if world.now() > began + CALM_MAX_US {
-            return Err(format!("{id:?} of {user:?} never had everything"));
+            return Err(format!("{id:?} of {user:?} never had everything: {}", told(device)));
         }
         next_look = next_look.max(world.now() + 50_000);
         world.step(next_look)?;
