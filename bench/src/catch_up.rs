@@ -27,6 +27,7 @@ const AWAY: u64 = 1_000_000;
 /// Users that write to it, and how much each has under way.
 const WRITERS: u64 = 16;
 const WRITER_WINDOW: u64 = 64;
+const READER_NICE: i32 = 19;
 const READ_BYTES: usize = 256 * 1024;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Most that live latency may grow while the backlog is read.
@@ -83,7 +84,11 @@ fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {
     let stop = AtomicBool::new(false);
     let (address, messages, token) = (launch.address, args.messages, launch.tokens(AWAY, 2, 1)?);
     let (with, drained) = thread::scope(|scope| {
-        let reading = scope.spawn(|| read_again(address, &token[0], epoch, messages, &stop));
+        let reading = scope.spawn(|| {
+            // It shares the generator's processor, and must not make that late.
+            rustix::process::nice(READER_NICE).map_err(|error| format!("nice: {error}"))?;
+            read_again(address, &token[0], epoch, messages, &stop)
+        });
         let with = generator.measure(load, Duration::ZERO, length, &watch);
         stop.store(true, Ordering::Relaxed);
         (with, reading.join().expect("the reader does not panic"))
@@ -139,7 +144,8 @@ struct Live {
 fn chat(args: &CatchUpArgs, launch: &Launch, server: &Running) -> Result<Live, Failure> {
     let users = 2 * args.pairs;
     let tokens = launch.tokens(1, 1, users as usize)?;
-    let ack_each = args.depth == 1;
+    // The client core does not ack each message either.
+    let ack_each = false;
     let speak = Ringmail { tokens, first_user: 1, ack_each, seed: Random::seed() };
     let stats_file = Some(launch.stats_file());
     let watch = Watch { pid: server.pid(), stats_file, dir: launch.data_dir.clone() };

@@ -15,6 +15,12 @@ use std::{
     thread,
 };
 
+/// What the threads yield to a core that wants their processor: a writer takes about a quarter of
+/// it, a reader a tenth, so that a device which reads its backlog does not slow down those that
+/// write to each other.
+const WRITER_NICE: i32 = 5;
+const READER_NICE: i32 = 10;
+
 struct Request {
     core: CoreIndex,
     id: AskId,
@@ -67,14 +73,19 @@ pub fn start(
         lines.push((answer, doorbell));
     }
     let mut threads = Vec::new();
-    for (name, count, requests) in
-        [("store-write", writers, to_write), ("store-read", readers, to_read)]
-    {
+    for (name, count, requests, nice) in [
+        ("store-write", writers, to_write, WRITER_NICE),
+        ("store-read", readers, to_read, READER_NICE),
+    ] {
         let failing = Arc::new(AtomicBool::new(false));
         for _ in 0..count {
             let (requests, backend) = (requests.clone(), backend.clone());
             let (lines, failing) = (lines.clone(), failing.clone());
-            let serve = move || serve(requests, backend, lines, &failing);
+            let serve = move || {
+                // Where this is refused, it takes as much time from a core as it wants.
+                let _ = rustix::process::nice(nice);
+                serve(requests, backend, lines, &failing);
+            };
             threads.push(thread::Builder::new().name(name.to_owned()).spawn(serve)?);
         }
     }

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,26 +45,41 @@ fn server_program() -> &'static Path {
     })
 }
 
+/// An address that nobody listens on. Below the range of ports for outgoing connections, so that
+/// none of those takes it while the server is down.
+fn free_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", 20_000 + number % 10_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
 pub struct Server {
     pub address: String,
     data: PathBuf,
+    cores: u16,
     child: Child,
 }
 
 impl Server {
     pub fn start(dir: &Path) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("bound").to_string();
-        drop(free);
-        let data = dir.join("data");
-        let child = Server::spawn(&address, &data);
-        Server { address, data, child }
+        Server::start_with(dir, 1)
     }
 
-    fn spawn(address: &str, data: &Path) -> Child {
+    pub fn start_with(dir: &Path, cores: u16) -> Server {
+        let (address, data) = (free_address(), dir.join("data"));
+        let child = Server::spawn(&address, &data, cores);
+        Server { address, data, cores, child }
+    }
+
+    fn spawn(address: &str, data: &Path, cores: u16) -> Child {
         let mut server = Command::new(server_program());
-        server.arg("--data-dir").arg(data).args(["--listen", address, "--shards", "1"]);
-        server.args(["--pin", "false"]).stdout(Stdio::null());
+        server.arg("--data-dir").arg(data).args(["--listen", address]);
+        server.args(["--shards", &cores.to_string(), "--pin", "false"]).stdout(Stdio::null());
         let mut child = server.spawn().expect("the server starts");
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -88,14 +104,14 @@ impl Server {
     }
 
     pub fn restart(&mut self) {
-        self.child = Server::spawn(&self.address, &self.data);
+        self.child = Server::spawn(&self.address, &self.data, self.cores);
     }
 
     pub fn token(&self, user: u64) -> String {
         self.token_of(user, 1)
     }
 
-    fn token_of(&self, user: u64, device: u32) -> String {
+    pub fn token_of(&self, user: u64, device: u32) -> String {
         let mut mint = Command::new(server_program());
         mint.args(["token", "--user", &user.to_string(), "--device", &device.to_string()]);
         mint.arg("--data-dir").arg(&self.data);

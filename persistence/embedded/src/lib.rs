@@ -12,6 +12,7 @@ mod error;
 mod journal;
 mod keys;
 mod pages;
+mod passes;
 mod read;
 mod tables;
 mod write;

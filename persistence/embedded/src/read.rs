@@ -1,6 +1,7 @@
 //! Loads and scans, each on one snapshot.
 
 use crate::error::StoreError;
+use crate::passes::Passes;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
 use fjall::{Readable, Snapshot};
@@ -164,8 +165,10 @@ impl Tables {
             return Ok(scanned);
         }
         let (range, count) = ((after, scan.upto), u64::from(scan.entries_max));
+        let entries = self.entries_after(&snapshot, scan.user, range, count)?;
+        let mut passes = Passes::new(self, &snapshot, entries.values());
         let mut bytes = 0;
-        for mut entry in self.entries_after(&snapshot, scan.user, range, count)?.into_values() {
+        for mut entry in entries.into_values() {
             let full = scanned.entries.len() >= scan.entries_max as usize;
             if let Some(last) = scanned.entries.last()
                 && (full || bytes > scan.bytes_max as usize)
@@ -173,17 +176,22 @@ impl Tables {
                 scanned.covered = last.inbox_seq;
                 break;
             }
-            bytes += self.fill(&snapshot, &mut entry.kind)?;
+            bytes += self.fill(&snapshot, &mut passes, &mut entry.kind)?;
             scanned.entries.push(entry);
         }
         Ok(scanned)
     }
 
     /// Joins an entry's body, and returns its length.
-    fn fill(&self, snapshot: &Snapshot, kind: &mut EntryKind) -> Result<usize> {
+    fn fill(
+        &self,
+        snapshot: &Snapshot,
+        passes: &mut Passes<'_>,
+        kind: &mut EntryKind,
+    ) -> Result<usize> {
         match kind {
             EntryKind::Peer { at, body } => {
-                let row = snapshot.get(&self.messages, keys::message(at.conv, at.conv_seq))?;
+                let row = passes.message(at.conv, at.conv_seq)?;
                 let missing = Reader::new(&[]).error("peer's message", "is missing");
                 let row = values::read_message(at.conv, at.conv_seq, &row.ok_or(missing)?)?;
                 *body = row.content.body();
