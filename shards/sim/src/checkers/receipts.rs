@@ -8,7 +8,7 @@ use crate::{
 };
 use persistence::ConvKey;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::{Seq, SnapshotReason, UserId, Verdict};
+use wire::{DeviceId, Seq, SnapshotReason, UserId, Verdict};
 
 type Marks = (Seq, Vec<Seq>);
 
@@ -16,6 +16,8 @@ type Marks = (Seq, Vec<Seq>);
 #[derive(Default)]
 pub struct Receipts {
     links: BTreeMap<LinkId, DeviceIndex>,
+    /// Whose, and under which name, which copies share.
+    names: BTreeMap<DeviceIndex, (UserId, DeviceId)>,
     /// The places of peers' entries, by user and number.
     places: BTreeMap<(UserId, Seq), (ConvKey, Seq)>,
     /// Those that each device received itself, and has not acked.
@@ -135,9 +137,15 @@ impl Checker for Receipts {
             }
             Fact::Welcomed { link, device, ref welcome } => {
                 self.links.insert(link, device);
+                self.names.insert(device, (welcome.user, welcome.device));
                 if welcome.verdict != Verdict::Resume {
                     // What it received of them is not what it acks from now on.
                     self.unacked.retain(|(other, _), _| *other != device);
+                    // Its cursor passes over what a copy acked and the server had not read yet.
+                    let (name, names) = ((welcome.user, welcome.device), &self.names);
+                    let copy = |other| other != device && names.get(&other) == Some(&name);
+                    self.acked_by.retain(|&(other, _), _| !copy(other));
+                    self.unacked.retain(|&(other, _), _| !copy(other));
                 }
                 if welcome.verdict == Verdict::Snapshot(SnapshotReason::TooFar) {
                     self.overtaken.insert(welcome.user);
