@@ -254,8 +254,8 @@ impl Loaded {
             (
                 "limits.group_bytes_max",
                 limits.group_bytes_max as u64,
-                limits.segment_bytes as u64,
-                "at most limits.segment_bytes",
+                limits.segment_bytes as u64 / 2,
+                "at most half of limits.segment_bytes, whose header needs room too",
             ),
             (
                 "limits.body_bytes_max",
@@ -361,7 +361,7 @@ mod tests {
     fn a_limit_that_another_forbids_is_refused_by_name() {
         let error = with_flags(&[("limits.group_bytes_max", "33554432")]).unwrap_err().to_string();
         assert!(error.contains("limits.group_bytes_max = \"33554432\" (flag)"), "{error}");
-        assert!(error.contains("at most limits.segment_bytes"), "{error}");
+        assert!(error.contains("at most half of limits.segment_bytes"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ type Marks = (Seq, Vec<Seq>);
 #[derive(Default)]
 pub struct Receipts {
     links: BTreeMap<LinkId, DeviceIndex>,
+    /// Whose, and under which name, which copies share.
+    names: BTreeMap<DeviceIndex, (UserId, DeviceId)>,
     /// The places of peers' entries, by user and number.
     places: BTreeMap<(UserId, Seq), (ConvKey, Seq)>,
     /// Those that each device received itself, and has not acked.
@@ -24,11 +26,7 @@ pub struct Receipts {
     counted: BTreeMap<DeviceIndex, Seq>,
     /// Users of whom retention overtook a device: what it acked last, nothing tells any more.
     overtaken: BTreeSet<UserId>,
-    /// Who each device says it is: copies say the same.
-    ids: BTreeMap<DeviceIndex, (UserId, DeviceId)>,
-    /// What each device received and acked: a copy's past is not known. What a crash or a broken
-    /// connection took away of it is told by nothing once another copy begins anew, which moves the
-    /// cursor that both share.
+    /// What each device received and acked: a copy's past is not known.
     acked_by: BTreeMap<(DeviceIndex, ConvKey), Seq>,
     acked: BTreeMap<(UserId, ConvKey), Seq>,
     read: BTreeMap<(UserId, ConvKey), Seq>,
@@ -139,14 +137,15 @@ impl Checker for Receipts {
             }
             Fact::Welcomed { link, device, ref welcome } => {
                 self.links.insert(link, device);
-                let id = (welcome.user, welcome.device);
-                self.ids.insert(device, id);
+                self.names.insert(device, (welcome.user, welcome.device));
                 if welcome.verdict != Verdict::Resume {
-                    let ids = &self.ids;
-                    let copy = |other| other != device && ids[&other] == id;
-                    self.acked_by.retain(|&(other, _), _| !copy(other));
                     // What it received of them is not what it acks from now on.
                     self.unacked.retain(|(other, _), _| *other != device);
+                    // Its cursor passes over what a copy acked and the server had not read yet.
+                    let (name, names) = ((welcome.user, welcome.device), &self.names);
+                    let copy = |other| other != device && names.get(&other) == Some(&name);
+                    self.acked_by.retain(|&(other, _), _| !copy(other));
+                    self.unacked.retain(|&(other, _), _| !copy(other));
                 }
                 if welcome.verdict == Verdict::Snapshot(SnapshotReason::TooFar) {
                     self.overtaken.insert(welcome.user);
