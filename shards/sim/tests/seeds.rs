@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 const THREADS: usize = 2;
 
 fn run_all(seeds: &[u64], trail: Trail) -> Vec<Report> {
@@ -33,7 +33,7 @@ fn assert_clean(reports: &[Report]) {
 }
 
 #[test]
-fn five_hundred_seeds_run_clean() {
+fn two_thousand_seeds_run_clean() {
     let reports = run_all(&(0..SEEDS).collect::<Vec<_>>(), Trail::Count);
     assert_eq!(reports.len() as u64, SEEDS);
     assert_clean(&reports);
