@@ -159,11 +159,7 @@ fn a_new_device_scrolls_back_to_the_first_message() {
     let mut new = Chat::start_device(&server, &dir, (1, 7), 2);
     new.sees("✓ message 150.");
     for number in [75, 50, 1] {
-        // Page up until it is there.
-        for _ in 0..4 {
-            new.press("\x1b[5~");
-        }
-        new.sees(&format!("✓ message {number}."));
+        new.presses_until("\x1b[5~", &format!("✓ message {number}."));
     }
     let shown = new.conversation();
     assert_eq!(shown[..2], ["✓ message 1.", "✓ message 2."], "{shown:#?}");

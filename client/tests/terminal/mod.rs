@@ -235,6 +235,16 @@ impl Chat {
         }
     }
 
+    /// Presses keys until the text is there.
+    pub fn presses_until(&mut self, keys: &str, text: &str) {
+        let started = Instant::now();
+        while !self.contents().contains(text) {
+            assert!(started.elapsed() < PATIENCE, "no {text:?} in\n{}", self.contents());
+            self.press(keys);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn contents(&self) -> String {
         self.screen.lock().expect("no panic").screen().contents()
     }
