@@ -185,7 +185,23 @@ impl<S: Speak> Generator<S> {
             let waits = |g: &Self| g.conns.iter().rev().take(HANDSHAKES).any(|c| !c.attached);
             generator.run_while(waits, "a user is not attached")?;
         }
+        generator.introduce()?;
         Ok(generator)
+    }
+
+    /// The first message of each pair, for which a server looks up what it does not know: some at a
+    /// time, since it lets no more than so many wait for its store.
+    fn introduce(&mut self) -> Result<(), GeneratorError> {
+        let now = self.ns(Instant::now());
+        self.phase = Phase::new(Some(Load::Open { depth: 1, per_second: 1.0 }), now);
+        for pair in 0..self.composed.len() {
+            self.send(pair as u32, now);
+            if (pair + 1) % HANDSHAKES == 0 || pair + 1 == self.composed.len() {
+                self.run_while(|g| g.in_flight > 0, "a first message is unanswered")?;
+            }
+        }
+        self.phase = Phase::new(None, 0);
+        Ok(())
     }
 
     fn connect_one(&mut self, user: u32, server: SocketAddr) -> Result<(), GeneratorError> {
