@@ -3,9 +3,9 @@
 //! newest value may have been retired already.
 
 use crate::{
-    ABOVE_READ_MAX, Batch, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState,
-    DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
-    OutboxState, Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
+    Batch, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState, DeviceInfo,
+    DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow, OutboxState,
+    Page, Paged, PeerMarks, Row, Scan, Scanned, StoredMessage, UserState, join,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wire::{Change, ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
@@ -178,14 +178,13 @@ impl MemoryStore {
             last_inbox: self.last_inbox.get(&key).copied().unwrap_or(0),
             own_above_read: Vec::new(),
         };
-        let first = state.read.max(state.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
         let plain_of_peer = |seq| match self.messages.get(&(conv, seq)) {
             Some(row) => row.sender != user && row.is_plain(),
             None => false,
         };
         let hidden = |seq| state.hidden.iter().any(|range| range.0 <= seq && seq <= range.1);
         state.own_above_read =
-            (first..=state.taken).filter(|&seq| !plain_of_peer(seq) && !hidden(seq)).collect();
+            state.above_read().filter(|&seq| !plain_of_peer(seq) && !hidden(seq)).collect();
         state
     }
 

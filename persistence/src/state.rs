@@ -1,6 +1,7 @@
 //! Entities as the store gives them: what is not in the log any more.
 
 use crate::ConvKey;
+use std::ops::RangeInclusive;
 use wire::{ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
 
 /// A conversation in the store.
@@ -108,6 +109,24 @@ pub struct MemberState {
     /// Of the newest `ABOVE_READ_MAX` places in (`read`, `taken`]: those that hold no plain
     /// message of the peer and are not in `hidden`, lowest first.
     pub own_above_read: Vec<Seq>,
+}
+
+impl MemberState {
+    /// The places that `own_above_read` is about; maybe none.
+    pub fn above_read(&self) -> RangeInclusive<Seq> {
+        self.read.max(self.taken.saturating_sub(ABOVE_READ_MAX)) + 1..=self.taken
+    }
+
+    /// `own_above_read`, from whether each of the places `above_read` holds a plain message of the
+    /// peer.
+    pub fn own_among(&self, of_peer: Vec<bool>) -> Vec<Seq> {
+        let mut hidden = self.hidden.iter().peekable();
+        let own = self.above_read().zip(of_peer).filter(|&(seq, of_peer)| {
+            while hidden.next_if(|range| range.1 < seq).is_some() {}
+            !of_peer && hidden.peek().is_none_or(|range| seq < range.0)
+        });
+        own.map(|(seq, _)| seq).collect()
+    }
 }
 
 /// Places above a read mark that are looked at, at most.

@@ -7,9 +7,8 @@ use crate::{keys, keys::member, keys::user};
 use fjall::{Readable, Snapshot};
 use persistence::values::{self, device, number, read};
 use persistence::{
-    ABOVE_READ_MAX, ChangeRow, CommandOutbox, ContactState, ConvKey, ConvState, DeviceInfo,
-    DeviceState, EntryKind, Latest, Load, Loaded, MemberState, OutboxState, Scan, Scanned,
-    UserState,
+    ChangeRow, CommandOutbox, ContactState, ConvKey, ConvState, DeviceInfo, DeviceState, EntryKind,
+    Latest, Load, Loaded, MemberState, OutboxState, Scan, Scanned, UserState,
 };
 use std::collections::BTreeMap;
 use wire::{ConvSettings, DeviceId, OutboxId, Privacy, Reader, Seq, UserId};
@@ -132,26 +131,21 @@ impl Tables {
         conv: ConvKey,
         state: &MemberState,
     ) -> Result<Vec<Seq>> {
-        let first = state.read.max(state.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
-        if first > state.taken {
+        let (first, last) = state.above_read().into_inner();
+        if first > last {
             return Ok(Vec::new());
         }
-        let mut counts = vec![false; (state.taken - first + 1) as usize];
-        let rows = keys::message(conv, first)..=keys::message(conv, state.taken);
+        let mut of_peer = vec![false; (last - first + 1) as usize];
+        let rows = keys::message(conv, first)..=keys::message(conv, last);
         for row in snapshot.range(&self.messages, rows) {
             let (key, row) = row.into_inner()?;
             if key.len() == 24 {
                 let seq = number(&key, 16)?;
                 let row = values::read_message(conv, seq, &row)?;
-                counts[(seq - first) as usize] = row.sender != id && row.is_plain();
+                of_peer[(seq - first) as usize] = row.sender != id && row.is_plain();
             }
         }
-        let mut hidden = state.hidden.iter().peekable();
-        let own = (first..).zip(counts).filter(|&(seq, counts)| {
-            while hidden.next_if(|range| range.1 < seq).is_some() {}
-            !counts && hidden.peek().is_none_or(|range| seq < range.0)
-        });
-        Ok(own.map(|(seq, _)| seq).collect())
+        Ok(state.own_among(of_peer))
     }
 
     /// Reads a range of an inbox and joins the bodies.

@@ -4,30 +4,9 @@
 mod history;
 
 use embedded::Embedded;
-use history::{History, Random, Readable, conv, dump};
-use persistence::{Backend, Batch, MemoryStore, Record};
+use history::{History, Random, Readable, batches, dump};
+use persistence::{Backend, Batch, MemoryStore};
 use proptest::prelude::*;
-use wire::UserId;
-
-/// The records in batches of 1 to 12; a record may be split between the two homes' batches.
-fn batches(records: &[Record<'static>], random: &mut Random) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut left = records;
-    while !left.is_empty() {
-        let (some, others) = left.split_at(left.len().min(1 + random.below(12) as usize));
-        left = others;
-        let [low, _] = conv().participants();
-        let homes: [&dyn Fn(UserId) -> bool; 2] = [&|user| user == low, &|user| user != low];
-        let split = random.one_in(2);
-        let parts = if split { &homes[..] } else { &[&(|_| true) as &dyn Fn(UserId) -> bool] };
-        for mine in parts {
-            let mut batch = Batch::default();
-            some.iter().for_each(|record| batch.add(record, mine));
-            batches.push(batch);
-        }
-    }
-    batches
-}
 
 fn shuffled<T>(mut things: Vec<T>, random: &mut Random) -> Vec<T> {
     for index in (1..things.len()).rev() {

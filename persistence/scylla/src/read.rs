@@ -7,9 +7,9 @@ use crate::{Connection, INBOX_BUCKET, MESSAGE_BUCKET, schema};
 use bytes::Bytes;
 use persistence::values::{self, read};
 use persistence::{
-    ABOVE_READ_MAX, ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState,
-    DeviceInfo, DeviceState, Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow,
-    OutboxState, Position, Scan, Scanned, UserState, add_range,
+    ChangeRow, CommandOutbox, ContactState, Content, ConvKey, ConvState, DeviceInfo, DeviceState,
+    Entry, EntryKind, Latest, Load, Loaded, MemberState, MessageRow, OutboxState, Position, Scan,
+    Scanned, UserState, add_range,
 };
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
@@ -237,26 +237,21 @@ impl Connection {
         conv: ConvKey,
         state: &MemberState,
     ) -> Result<Vec<Seq>> {
-        let first = state.read.max(state.taken.saturating_sub(ABOVE_READ_MAX)) + 1;
-        if first > state.taken {
+        let (first, last) = state.above_read().into_inner();
+        if first > last {
             return Ok(Vec::new());
         }
-        let mut counts = vec![false; (state.taken - first + 1) as usize];
+        let mut of_peer = vec![false; (last - first + 1) as usize];
         let [low, high] = pair(conv).map(|id| id as i64);
-        for bucket in first / MESSAGE_BUCKET..=state.taken / MESSAGE_BUCKET {
-            let key = (low, high, bucket as i64, first as i64, state.taken as i64);
+        for bucket in first / MESSAGE_BUCKET..=last / MESSAGE_BUCKET {
+            let key = (low, high, bucket as i64, first as i64, last as i64);
             for (seq, sender, kind) in self.select::<(i64, Int, Option<i8>)>(GetPlaces, key).await?
             {
                 let plain = kind == Some(kind::BODY);
-                counts[(seq as u64 - first) as usize] = plain && number(sender) != id.get();
+                of_peer[(seq as u64 - first) as usize] = plain && number(sender) != id.get();
             }
         }
-        let mut hidden = state.hidden.iter().peekable();
-        let own = (first..).zip(counts).filter(|&(seq, counts)| {
-            while hidden.next_if(|range| range.1 < seq).is_some() {}
-            !counts && hidden.peek().is_none_or(|range| seq < range.0)
-        });
-        Ok(own.map(|(seq, _)| seq).collect())
+        Ok(state.own_among(of_peer))
     }
 
     /// Reads a range of an inbox and joins the bodies.

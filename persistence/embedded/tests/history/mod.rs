@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
-use persistence::{Backend, Loaded, Paged, Scanned};
+use persistence::{Backend, Batch, Loaded, Paged, Scanned};
 use persistence::{
     CommandRecord, ConvKey, InboxKind, InboxRecord, Load, MemoryStore, MessageRecord, Page, Record,
     Scan,
@@ -313,4 +313,24 @@ pub fn dump(store: &impl Reads) -> Vec<String> {
         }
     }
     said
+}
+
+/// The records in batches of 1 to 12; a record may be split between the two homes' batches.
+pub fn batches(records: &[Record<'static>], random: &mut Random) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut left = records;
+    while !left.is_empty() {
+        let (some, others) = left.split_at(left.len().min(1 + random.below(12) as usize));
+        left = others;
+        let [low, _] = conv().participants();
+        let homes: [&dyn Fn(UserId) -> bool; 2] = [&|user| user == low, &|user| user != low];
+        let split = random.one_in(2);
+        let parts = if split { &homes[..] } else { &[&(|_| true) as &dyn Fn(UserId) -> bool] };
+        for mine in parts {
+            let mut batch = Batch::default();
+            some.iter().for_each(|record| batch.add(record, mine));
+            batches.push(batch);
+        }
+    }
+    batches
 }

@@ -9,9 +9,9 @@ mod rows;
 
 mod errors;
 
-use history::{History, Random, Readable, dump};
+use history::{History, Random, Readable, batches, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};
-use persistence::{MessageRecord, Page, Paged, UserId};
+use persistence::{MessageRecord, Page, Paged};
 use rows::{assert_holds, batch, conv, scan, user};
 use wire::{DeviceId, OutboxId};
 
@@ -52,26 +52,6 @@ fn a_scan_names_what_it_covers() {
     assert_eq!((scanned.entries.len(), scanned.covered), (4, 15));
     let scanned = scan(&store, u64::MAX, u64::MAX, 4);
     assert_eq!((scanned.entries.len(), scanned.covered), (0, u64::MAX));
-}
-
-/// Records in batches of 1 to 12, cut between the two homes now and then.
-fn batches(records: &[Record<'static>], random: &mut Random) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut left = records;
-    while !left.is_empty() {
-        let (some, others) = left.split_at(left.len().min(1 + random.below(12) as usize));
-        left = others;
-        let [low, _] = conv().participants();
-        let homes: [&dyn Fn(UserId) -> bool; 2] = [&|user| user == low, &|user| user != low];
-        let split = random.one_in(2);
-        let parts = if split { &homes[..] } else { &[&(|_| true) as &dyn Fn(UserId) -> bool] };
-        for mine in parts {
-            let mut batch = Batch::default();
-            some.iter().for_each(|record| batch.add(record, mine));
-            batches.push(batch);
-        }
-    }
-    batches
 }
 
 #[test]
