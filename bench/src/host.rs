@@ -41,7 +41,7 @@ impl Ticks {
             .ok_or_else(|| crate::process::odd("/proc/stat"))
     }
 
-    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal, and what counts twice.
+    /// Line 1: user, nice, system, idle, iowait, irq, softirq, steal, and what counts twice.
     fn parse(stat: &str) -> Option<Ticks> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();

@@ -15,8 +15,8 @@ use std::time::Duration;
 use std::{env, thread};
 
 /// The floor's messages per second of its processor time, by (pairs, depth), where they are known
-/// from a quiet machine whose loopback took `LOOPBACK_KNOWN_NS` a message; a slower one owes less in
-/// proportion. A run that reaches less was disturbed.
+/// from a quiet machine whose loopback took `LOOPBACK_KNOWN_NS` a message. A slower one owes less
+/// in proportion; a run that reaches less was disturbed.
 const FLOOR_KNOWN: [(u32, u32, f64); 6] = [
     (50, 1, 79_000.0),
     (500, 1, 68_000.0),
