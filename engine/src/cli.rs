@@ -119,6 +119,12 @@ enum StoreCommand {
     Migrate,
     /// Version of the schema, replication, nodes, and how far each log is in the store
     Status,
+    /// Copy the data directory's messages into the store, compare, and change over to it
+    #[command(after_help = "While no server runs. Cut anywhere, it goes on where it stopped when \
+called again.
+  ringmail store migrate --set store.kind=scylla
+  ringmail store copy --set store.kind=scylla --data-dir ringmail-data")]
+    Copy,
 }
 
 #[derive(Subcommand)]
@@ -203,6 +209,7 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
             let done = match command {
                 StoreCommand::Migrate => store::migrate(config),
                 StoreCommand::Status => store::status(config),
+                StoreCommand::Copy => store::copy(config),
             };
             say(&done.map_err(|error| error.to_string())?);
         }

@@ -20,10 +20,14 @@ pub enum StoreError {
     DataDir(#[from] DataDirError),
     /// The messages of this data directory are in the other store.
     #[error(
-        "the messages of {0} are in the {1} store; set store.kind = \"{1}\", or choose another \
+        "the messages of {0} are in the {1} store; set store.kind = \"{1}\"{2}, or choose another \
          data directory"
     )]
-    Other(String, &'static str),
+    Other(String, &'static str, &'static str),
+    /// A copy into the other store was begun, and what is known of it cannot be read or written.
+    #[cfg(feature = "scylla")]
+    #[error("{0}")]
+    Copy(String),
     /// A store that this build does not have.
     #[cfg(not(feature = "scylla"))]
     #[error(
@@ -48,12 +52,15 @@ pub enum StoreError {
 pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
     let path = || dir.path().display().to_string();
     match config.store_kind {
-        StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla")),
+        StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla", "")),
         StoreKind::Embedded => {
+            dir.spoil_copy()?;
             let store = embedded::Embedded::open(&dir.store(), config.store_cache_bytes)?;
             Ok(Arc::new(store))
         }
-        StoreKind::Scylla if dir.has_embedded_rows() => Err(StoreError::Other(path(), "embedded")),
+        StoreKind::Scylla if dir.has_embedded_rows() => {
+            Err(StoreError::Other(path(), "embedded", ", copy them with `ringmail store copy`"))
+        }
         StoreKind::Scylla => distributed::open(config, dir),
     }
 }
@@ -68,15 +75,15 @@ pub fn threads(config: &Config) -> (usize, usize) {
 }
 
 #[cfg(feature = "scylla")]
-pub use distributed::{migrate, status};
+pub use distributed::{copy, migrate, status};
 
 #[cfg(feature = "scylla")]
-mod distributed {
+pub(crate) mod distributed {
     use super::*;
     use ringmail_scylla::{Replication, Scylla, Status};
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    fn store_config(config: &Config) -> Result<ringmail_scylla::Config, StoreError> {
+    pub(crate) fn store_config(config: &Config) -> Result<ringmail_scylla::Config, StoreError> {
         if config.store_kind != StoreKind::Scylla {
             return Err(StoreError::NotDistributed);
         }
@@ -94,6 +101,11 @@ mod distributed {
 
     pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
         Ok(Arc::new(Scylla::open(&store_config(config)?, &dir.store_name()?)?))
+    }
+
+    /// `ringmail store copy`.
+    pub fn copy(config: &Config) -> Result<String, StoreError> {
+        crate::store_copy::copy(config).map_err(StoreError::Copy)
     }
 
     /// `ringmail store migrate`.
@@ -140,6 +152,12 @@ mod distributed {
     pub fn open(_: &Config, _: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
         Err(StoreError::NotBuilt)
     }
+}
+
+/// `ringmail store copy`.
+#[cfg(not(feature = "scylla"))]
+pub fn copy(_: &Config) -> Result<String, StoreError> {
+    Err(StoreError::NotBuilt)
 }
 
 /// `ringmail store migrate`.

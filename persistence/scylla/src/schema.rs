@@ -109,6 +109,21 @@ pub async fn own(session: &Session, config: &Config, log: &str) -> Result<(), Op
     }
 }
 
+/// The data directory that owns the keyspace in use.
+pub async fn owner(session: &Session, config: &Config) -> Result<Option<String>, OpenError> {
+    let text = "SELECT log FROM owner WHERE one = 1";
+    let found: Vec<(Option<String>,)> = rows(session, config, text).await?;
+    Ok(found.into_iter().next().and_then(|(log,)| log))
+}
+
+/// Whether a table of the keyspace in use has no row.
+pub async fn is_empty(session: &Session, config: &Config, table: &str) -> Result<bool, OpenError> {
+    let key = if table == "messages" || table == "conversations" { "low" } else { "user" };
+    let text = format!("SELECT {key} FROM {table} LIMIT 1");
+    let found: Vec<(i64,)> = rows(session, config, text).await?;
+    Ok(found.is_empty())
+}
+
 /// Runs a lightweight transaction, and reads what holds now: the answer itself has other columns in
 /// either store, and may be lost.
 async fn decided(
