@@ -19,7 +19,7 @@ type Int = Option<i64>;
 type Blob = Option<Vec<u8>>;
 
 /// Pieces of the ring of tokens that are read one by one.
-const PIECES: u64 = 64;
+const PIECES: u64 = 16;
 /// Pieces under way at once.
 const CONCURRENCY: usize = 4;
 const PAGE_ROWS: i32 = 1_000;

@@ -7,6 +7,7 @@ mod node;
 #[path = "../../../embedded/tests/rows/mod.rs"]
 mod rows;
 
+mod copy;
 mod errors;
 
 use history::{History, Random, Readable, batches, dump};
