@@ -9,6 +9,7 @@ mod rows;
 
 mod copy;
 mod errors;
+mod faults;
 
 use history::{History, Random, Readable, batches, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};
