@@ -123,31 +123,6 @@ impl Tables {
         Ok(state)
     }
 
-    /// See `MemberState::own_above_read`.
-    fn own_above_read(
-        &self,
-        snapshot: &Snapshot,
-        id: UserId,
-        conv: ConvKey,
-        state: &MemberState,
-    ) -> Result<Vec<Seq>> {
-        let (first, last) = state.above_read().into_inner();
-        if first > last {
-            return Ok(Vec::new());
-        }
-        let mut of_peer = vec![false; (last - first + 1) as usize];
-        let rows = keys::message(conv, first)..=keys::message(conv, last);
-        for row in snapshot.range(&self.messages, rows) {
-            let (key, row) = row.into_inner()?;
-            if key.len() == 24 {
-                let seq = number(&key, 16)?;
-                let row = values::read_message(conv, seq, &row)?;
-                of_peer[(seq - first) as usize] = row.sender != id && row.is_plain();
-            }
-        }
-        Ok(state.own_among(of_peer))
-    }
-
     /// Reads a range of an inbox and joins the bodies.
     pub fn scan(&self, scan: &Scan) -> Result<Scanned> {
         let mut scanned = Scanned { entries: Vec::new(), covered: scan.upto };
