@@ -3,6 +3,7 @@
 use crate::config::{Config, StoreKind};
 use crate::data_dir::{DataDir, DataDirError};
 use persistence::Backend;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why there is no store: one line.
@@ -39,6 +40,10 @@ pub enum StoreError {
     #[cfg(feature = "scylla")]
     #[error("store.replication = {0:?}: must be a number of copies, or dc1:3,dc2:3")]
     Replication(String),
+    /// A running server's counters cannot be read.
+    #[cfg(feature = "scylla")]
+    #[error("cannot read the counters in {0}: {1}; name the file of `ringmail run --stats-file`")]
+    StatsFile(String, std::io::Error),
     /// `ringmail store` without such a store.
     #[cfg(feature = "scylla")]
     #[error(
@@ -94,6 +99,7 @@ pub(crate) mod distributed {
             keyspace: config.store_keyspace.clone(),
             user: config.store_user.clone(),
             password: config.store_password.clone(),
+            tls_ca: config.store_tls_ca.clone(),
             datacenter: config.store_datacenter.clone(),
             replication: replication.ok_or_else(|| StoreError::Replication(text.clone()))?,
         })
@@ -120,7 +126,11 @@ pub(crate) mod distributed {
     }
 
     /// `ringmail store status`.
-    pub fn status(config: &Config) -> Result<String, StoreError> {
+    pub fn status(config: &Config, stats_file: Option<&Path>) -> Result<String, StoreError> {
+        let lag = stats_file.map(crate::stats::flush_lag).transpose();
+        let lag = lag.map_err(|error| {
+            StoreError::StatsFile(stats_file.unwrap_or(Path::new("")).display().to_string(), error)
+        })?;
         let status = Scylla::status(&store_config(config)?)?;
         let Status { version, wanted, replication, nodes, checkpoints } = status;
         let replication: Vec<String> =
@@ -140,6 +150,10 @@ pub(crate) mod distributed {
             text += &format!(
                 "log {log} core {core}: flushed up to byte {upto}, last batch {ago_s:.1} s ago\n"
             );
+        }
+        for line in lag.into_iter().flatten() {
+            text += &line;
+            text.push('\n');
         }
         Ok(text.trim_end().to_owned())
     }
@@ -168,6 +182,6 @@ pub fn migrate(_: &Config) -> Result<String, StoreError> {
 
 /// `ringmail store status`.
 #[cfg(not(feature = "scylla"))]
-pub fn status(_: &Config) -> Result<String, StoreError> {
+pub fn status(_: &Config, _: Option<&Path>) -> Result<String, StoreError> {
     Err(StoreError::NotBuilt)
 }

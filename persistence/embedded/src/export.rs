@@ -155,6 +155,8 @@ fn message(batch: &mut Batch, key: &[u8], row: &[u8]) -> Done {
     match key.get(24) {
         None => batch.messages.push(values::read_message(conv, seq, row)?),
         Some(&keys::CHANGE) => put(&mut batch.changes, (conv, seq), row)?,
+        // An index of who wrote what.
+        Some(&keys::AUTHORS) => {}
         Some(_) => return Err(unknown(key)),
     }
     Ok(())

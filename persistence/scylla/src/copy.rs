@@ -48,6 +48,15 @@ pub struct Holder {
     pub empty: bool,
 }
 
+/// What is sent for a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Statements.
+    pub statements: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
 impl Scylla {
     /// Who has a keyspace, whose schema must be this build's.
     pub fn holder(config: &Config) -> std::result::Result<Holder, OpenError> {
@@ -68,6 +77,11 @@ impl Scylla {
     pub fn put(&self, batch: &Batch) -> std::result::Result<(), BackendError> {
         let writes = Writes::of(batch, &BTreeMap::new());
         self.run(|connection| connection.write(writes))
+    }
+
+    /// What a batch makes in statements.
+    pub fn weigh(&self, batch: &Batch) -> Weight {
+        Writes::of(batch, &BTreeMap::new()).weigh()
     }
 
     /// Reads everything; `piece` is called after each of the `all` pieces.

@@ -17,10 +17,11 @@ mod read;
 mod schema;
 mod statements;
 mod tally;
+mod tls;
 mod write;
 
 pub use config::{Config, Replication};
-pub use copy::Holder;
+pub use copy::{Holder, Weight};
 pub use error::OpenError;
 pub use schema::{Checkpoint, Migrated, Status};
 pub use tally::Tally;

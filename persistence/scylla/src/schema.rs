@@ -1,6 +1,6 @@
 //! The session, and the schema in numbered migrations.
 
-use crate::{Config, OpenError};
+use crate::{Config, OpenError, tls};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -71,6 +71,9 @@ pub async fn connect(config: &Config) -> Result<Session, OpenError> {
         .default_execution_profile_handle(profile.into_handle());
     if !config.user.is_empty() {
         builder = builder.user(&config.user, &config.password);
+    }
+    if !config.tls_ca.is_empty() {
+        builder = tls::with(builder, &config.tls_ca)?;
     }
     if !config.datacenter.is_empty() {
         builder = builder.prefer_datacenter(config.datacenter.clone());
