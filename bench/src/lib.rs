@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
-mod cassandra;
+pub mod cassandra;
 mod catch_up;
 mod churn;
 pub mod cli;

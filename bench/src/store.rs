@@ -96,7 +96,8 @@ impl Source {
 
 /// What a core would flush of these messages: the messages, and how far the recipient's device is.
 fn rows_of(messages: &[Message], core: u16, body: &[u8]) -> Batch {
-    let mut batch = Batch { core, ..Batch::default() };
+    let mut batch = Batch::default();
+    batch.core = core;
     for Message { conv, n, time_us } in messages {
         let (n, [low, high]) = (*n, conv.participants());
         let message = MessageRecord {
@@ -270,7 +271,8 @@ impl Run<'_> {
                         let (begun, mut done) = (Instant::now(), 0);
                         while done < share {
                             let due = |n: u32| begun + gap * n;
-                            thread::sleep((due(done) + FLUSH) - Instant::now().min(due(done) + FLUSH));
+                            let leaves = due(done) + FLUSH;
+                            thread::sleep(leaves.saturating_duration_since(Instant::now()));
                             let now = Instant::now();
                             let came = (done..share).take_while(|&n| due(n) <= now).count() as u64;
                             let count = came.clamp(1, args.batch) as u32;

@@ -57,9 +57,11 @@ fn int(value: u64) -> CqlValue {
 impl Floor {
     /// Connects to a keyspace that has the store's tables.
     pub fn open(addresses: &[String], keyspace: &str) -> Done<Floor> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build()?;
         let connection = runtime.block_on(async {
-            let session = SessionBuilder::new().known_nodes(addresses).use_keyspace(keyspace, false);
+            let session =
+                SessionBuilder::new().known_nodes(addresses).use_keyspace(keyspace, false);
             let session = session.build().await?;
             let mut statements = Vec::new();
             for text in TEXTS {

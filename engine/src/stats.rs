@@ -97,7 +97,9 @@ pub fn flush_lag(path: &Path) -> io::Result<Vec<String>> {
             let bytes = number(stats, "unflushed_bytes").ok_or_else(missing)?;
             let seconds = number(stats, "unflushed_us").ok_or_else(missing)? as f64 / 1e6;
             let age = age_us as f64 / 1e6;
-            Ok(format!("core {core}: {bytes} bytes to flush, {seconds:.3} s behind, {age:.1} s ago"))
+            Ok(format!(
+                "core {core}: {bytes} bytes to flush, {seconds:.3} s behind, {age:.1} s ago"
+            ))
         })
         .collect()
 }

@@ -195,8 +195,7 @@ where
 async fn messages(session: &Session, tokens: (i64, i64), tally: &mut Tally) -> Result<()> {
     let columns = "low, high, conv_seq, time_us, sender, outbox, n, kind, target, hash, body, \
                    emptied, changed";
-    type Row =
-        (i64, i64, i64, Int, Int, Int, Int, Option<i8>, Int, Int, Blob, Option<bool>, Blob);
+    type Row = (i64, i64, i64, Int, Int, Int, Int, Option<i8>, Int, Int, Blob, Option<bool>, Blob);
     each(session, (columns, "messages", "low, high, bucket"), tokens, |row: Row| {
         let (low, high, a, b, c, d, e, f, g, h, i, j, k) = row;
         let columns: MessageColumns = (a, b, c, d, e, f, g, h, i, j, k);
