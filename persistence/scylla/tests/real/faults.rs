@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// Of the writes of one partition.
 const TIMEOUT_IN: f64 = 0.08;
 const ERROR_IN: f64 = 0.01;
-const DROP_IN: f64 = 0.000_5;
+const DROP_IN: f64 = 0.001;
+/// Each way. The driver needs seconds for each.
+const DROPS: usize = 6;
 /// The body of a result without rows, as a write has it.
 const VOID: [u8; 4] = [0, 0, 0, 1];
 
@@ -44,6 +46,11 @@ fn random(opcode: RequestOpcode, probability: f64) -> Condition {
     Condition::RequestOpcode(opcode).and(Condition::RandomWithProbability(probability))
 }
 
+/// Conditions are looked at from the left.
+fn some(condition: Condition) -> Condition {
+    condition.and(Condition::TrueForLimitedTimes(DROPS))
+}
+
 /// Batches that never arrive.
 fn requests(forged: &Arc<Forged>) -> Vec<RequestRule> {
     let (timeouts, errors) = (forged.clone(), forged.clone());
@@ -60,7 +67,10 @@ fn requests(forged: &Arc<Forged>) -> Vec<RequestRule> {
         }
     }));
     vec![
-        RequestRule(random(RequestOpcode::Batch, DROP_IN), RequestReaction::drop_connection()),
+        RequestRule(
+            some(random(RequestOpcode::Batch, DROP_IN)),
+            RequestReaction::drop_connection(),
+        ),
         RequestRule(random(RequestOpcode::Batch, TIMEOUT_IN), timed_out),
         RequestRule(random(RequestOpcode::Batch, ERROR_IN), failed.clone()),
         RequestRule(random(RequestOpcode::Execute, ERROR_IN), failed),
@@ -80,7 +90,7 @@ fn responses(forged: &Arc<Forged>) -> Vec<ResponseRule> {
     let result = || Condition::ResponseOpcode(ResponseOpcode::Result);
     let random = |probability| result().and(Condition::RandomWithProbability(probability));
     vec![
-        ResponseRule(random(DROP_IN), ResponseReaction::drop_connection()),
+        ResponseRule(some(random(DROP_IN)), ResponseReaction::drop_connection()),
         ResponseRule(random(TIMEOUT_IN), timed_out),
     ]
 }
