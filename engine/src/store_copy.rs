@@ -41,6 +41,8 @@ struct Progress {
     table: u8,
     /// In hexadecimal digits.
     key: String,
+    /// Rows up to there.
+    rows: u64,
 }
 
 impl Progress {
@@ -71,8 +73,8 @@ impl Progress {
         Some(ExportPlace { table: self.table, key: key.collect::<Option<_>>()? })
     }
 
-    fn set_place(&mut self, place: &ExportPlace) {
-        self.table = place.table;
+    fn set_place(&mut self, place: &ExportPlace, rows: u64) {
+        (self.table, self.rows) = (place.table, rows);
         self.key = place.key.iter().map(|byte| format!("{byte:02x}")).collect();
     }
 }
@@ -143,8 +145,8 @@ fn begin(
         (None, before) => {
             let name = format!("{:016x}", data_dir::random_seed());
             let name = before.map_or(name, |progress| progress.name);
-            let (table, key) = (0, String::new());
-            let progress = Progress { name, generation, stale: false, table, key };
+            let (table, key, rows) = (0, String::new(), 0);
+            let progress = Progress { name, generation, stale: false, table, key, rows };
             // Before the keyspace is taken: its owner is known after any crash.
             progress.write(dir)?;
             Ok(progress)
@@ -166,14 +168,15 @@ fn copy_rows(
 ) -> Result<(), String> {
     let damaged = || format!("{} has no place; remove it and copy anew", dir.path().display());
     let mut export = store.export(progress.place().ok_or_else(damaged)?);
+    let before = progress.rows;
     let bar = bar(store.rows_about().map_err(|error| error.to_string())?, "copying");
     while let Some(batch) = export.next_batch().map_err(|error| error.to_string())? {
         patiently(|| scylla.put(&batch))?;
-        progress.set_place(export.place());
+        progress.set_place(export.place(), before + export.rows());
         progress.write(dir)?;
-        bar.set_position(export.rows());
+        bar.set_position(progress.rows);
     }
-    progress.set_place(export.place());
+    progress.set_place(export.place(), before + export.rows());
     progress.write(dir)?;
     bar.finish();
     Ok(())
