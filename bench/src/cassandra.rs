@@ -50,6 +50,12 @@ impl Cassandra {
         }
     }
 
+    /// Where it answers.
+    #[cfg(feature = "scylla")]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn last_words(&mut self) -> String {
         let log = self.dir.join("output.log");
         let text = std::fs::read_to_string(&log).unwrap_or_default();

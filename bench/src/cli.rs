@@ -56,6 +56,11 @@ enum Command {
     #[command(after_help = "Example:
   ringmail-bench idle --connections 10000 --json idle.json")]
     Idle(idle::IdleArgs),
+    /// The distributed store's writer beside a plain loop of its driver, over a real Cassandra
+    #[cfg(feature = "scylla")]
+    #[command(after_help = "Example, built with --features scylla:
+  ringmail-bench store --messages 40000 --rounds 3 --json store.json")]
+    Store(crate::store::StoreArgs),
     /// The floor's server, as `chat-floor` starts it
     #[command(hide = true)]
     FloorServer {
@@ -79,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::CatchUp(args) => catch_up::catch_up(args),
         Command::PresenceChurn(args) => churn::churn(args),
         Command::Idle(args) => idle::idle(args),
+        #[cfg(feature = "scylla")]
+        Command::Store(args) => crate::store::store(args),
         Command::FloorServer { dir, connections } => {
             let served = floor::serve(&dir, connections);
             served.map(|()| ExitCode::SUCCESS).map_err(|error| format!("floor: {error}"))

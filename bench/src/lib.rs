@@ -1,12 +1,13 @@
 //! Ringmail's benchmarks: the built server, measured from outside.
 //!
 //! **Invariant:** nothing here links the server. What is measured is the binary that stands beside
-//! this program, over its protocol, and with what the kernel tells of its process.
+//! this program, over its protocol, and with what the kernel tells of its process. Only `store`,
+//! behind the feature `scylla`, links a part of it: the distributed store's writer.
 
 #![forbid(unsafe_code)]
 
 mod body;
-mod cassandra;
+pub mod cassandra;
 mod catch_up;
 mod churn;
 pub mod cli;
@@ -29,6 +30,10 @@ pub mod server;
 mod sockets;
 mod speak;
 pub mod steady;
+#[cfg(feature = "scylla")]
+mod store;
+#[cfg(feature = "scylla")]
+mod store_floor;
 mod touch;
 mod watch;
 

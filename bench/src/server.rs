@@ -151,14 +151,19 @@ impl Launch {
         }
     }
 
-    /// Runs a command of `ringmail` with its configuration, and gives what it says.
-    pub fn run(&self, arguments: &[&str]) -> Result<String, ServerError> {
+    /// A command of `ringmail` with its configuration.
+    pub fn program(&self, arguments: &[&str]) -> Result<Command, ServerError> {
         let mut command = Command::new(binary()?);
         command.args(arguments).arg("--data-dir").arg(&self.data_dir);
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        let output = command.output().map_err(system("run `ringmail`"))?;
+        Ok(command)
+    }
+
+    /// Runs a command of `ringmail`, and gives what it says.
+    pub fn run(&self, arguments: &[&str]) -> Result<String, ServerError> {
+        let output = self.program(arguments)?.output().map_err(system("run `ringmail`"))?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(ServerError::Ended(error));

@@ -118,7 +118,19 @@ enum StoreCommand {
   ringmail store migrate --set store.kind=scylla --set store.replication=1")]
     Migrate,
     /// Version of the schema, replication, nodes, and how far each log is in the store
-    Status,
+    #[command(after_help = "Example, beside a server that was started with --stats-file:
+  ringmail store status --set store.kind=scylla --stats-file stats.json")]
+    Status {
+        /// Counters that a running server writes: tells how much it has yet to flush
+        #[arg(long, value_name = "FILE")]
+        stats_file: Option<PathBuf>,
+    },
+    /// Copy the data directory's messages into the store, compare, and change over to it
+    #[command(after_help = "While no server runs. Cut anywhere, it goes on where it stopped when \
+called again.
+  ringmail store migrate --set store.kind=scylla
+  ringmail store copy --set store.kind=scylla --data-dir ringmail-data")]
+    Copy,
 }
 
 #[derive(Subcommand)]
@@ -202,7 +214,8 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
         Command::Store { command } => {
             let done = match command {
                 StoreCommand::Migrate => store::migrate(config),
-                StoreCommand::Status => store::status(config),
+                StoreCommand::Status { stats_file } => store::status(config, stats_file.as_deref()),
+                StoreCommand::Copy => store::copy(config),
             };
             say(&done.map_err(|error| error.to_string())?);
         }

@@ -30,6 +30,8 @@ pub struct Config {
     pub store_user: String,
     /// That user's password.
     pub store_password: String,
+    /// PEM file of the certificates that sign its nodes' own; empty: no TLS.
+    pub store_tls_ca: String,
     /// The datacenter beside this server; empty: whichever answers.
     pub store_datacenter: String,
     /// Copies: a number, or one for each datacenter.
@@ -66,6 +68,7 @@ impl Default for Config {
             store_keyspace: "ringmail".to_owned(),
             store_user: String::new(),
             store_password: String::new(),
+            store_tls_ca: String::new(),
             store_datacenter: String::new(),
             store_replication: "3".to_owned(),
             store_cache_bytes: 64 << 20,

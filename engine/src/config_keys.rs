@@ -196,6 +196,17 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "store.tls_ca",
+        unit: "file",
+        meaning: "certificates, as PEM, that sign those of the store's nodes; empty: no TLS",
+        cost: "needs a build with the feature scylla-tls",
+        get: |config| config.store_tls_ca.clone(),
+        set: |config, text| {
+            config.store_tls_ca = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
         name: "store.datacenter",
         unit: "name",
         meaning: "the distributed store's datacenter beside this server; empty: any",

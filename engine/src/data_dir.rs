@@ -228,6 +228,22 @@ impl DataDir {
         let name = fs::read_to_string(&path).map_err(io_error("read", &path))?;
         Ok(name.trim().chars().filter(char::is_ascii_alphanumeric).collect())
     }
+    /// How far a copy into a distributed store is; see `store_copy.rs`.
+    pub fn copy(&self) -> PathBuf {
+        self.path.join("copy")
+    }
+    /// The same, once it cannot go on.
+    pub fn stale_copy(&self) -> PathBuf {
+        self.path.join("copy.stale")
+    }
+    /// The embedded store will be written: a copy of it that was begun cannot go on.
+    pub fn spoil_copy(&self) -> Result<()> {
+        match fs::rename(self.copy(), self.stale_copy()) {
+            Ok(()) => sync_dir(&self.path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("rename", &self.copy())(error)),
+        }
+    }
     /// Signs and verifies tokens.
     pub fn key(&self) -> Result<[u8; 32]> {
         read_key(&self.path)
@@ -321,7 +337,7 @@ pub fn random_seed() -> u64 {
 }
 
 /// The file has this content after any crash from here on, or what it had before.
-fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let new = path.with_extension("new");
     let write = || {
         let mut options = File::options();

@@ -26,5 +26,7 @@ mod server;
 mod sockets;
 mod stats;
 mod store;
+#[cfg(feature = "scylla")]
+mod store_copy;
 mod user;
 mod watch;

@@ -83,6 +83,27 @@ pub fn write(path: &Path, stats: &Stats) -> io::Result<()> {
     fs::rename(new, path)
 }
 
+/// What the cores of a running server have yet to flush, a line each, from the file that it writes.
+#[cfg(feature = "scylla")]
+pub fn flush_lag(path: &Path) -> io::Result<Vec<String>> {
+    let stats: serde_json::Value = serde_json::from_slice(&fs::read(path)?)?;
+    let number = |value: &serde_json::Value, name: &str| value[name].as_u64();
+    let missing = || io::Error::other("it has no counters of cores");
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    let age_us = now_us.saturating_sub(number(&stats, "unix_us").ok_or_else(missing)?);
+    let lines = stats["cores"].as_array().ok_or_else(missing)?.iter().enumerate();
+    lines
+        .map(|(core, stats)| {
+            let bytes = number(stats, "unflushed_bytes").ok_or_else(missing)?;
+            let seconds = number(stats, "unflushed_us").ok_or_else(missing)? as f64 / 1e6;
+            let age = age_us as f64 / 1e6;
+            Ok(format!(
+                "core {core}: {bytes} bytes to flush, {seconds:.3} s behind, {age:.1} s ago"
+            ))
+        })
+        .collect()
+}
+
 fn rss_bytes() -> io::Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());

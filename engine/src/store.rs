@@ -3,6 +3,7 @@
 use crate::config::{Config, StoreKind};
 use crate::data_dir::{DataDir, DataDirError};
 use persistence::Backend;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why there is no store: one line.
@@ -20,10 +21,14 @@ pub enum StoreError {
     DataDir(#[from] DataDirError),
     /// The messages of this data directory are in the other store.
     #[error(
-        "the messages of {0} are in the {1} store; set store.kind = \"{1}\", or choose another \
+        "the messages of {0} are in the {1} store; set store.kind = \"{1}\"{2}, or choose another \
          data directory"
     )]
-    Other(String, &'static str),
+    Other(String, &'static str, &'static str),
+    /// A copy into the other store was begun, and what is known of it cannot be read or written.
+    #[cfg(feature = "scylla")]
+    #[error("{0}")]
+    Copy(String),
     /// A store that this build does not have.
     #[cfg(not(feature = "scylla"))]
     #[error(
@@ -35,6 +40,10 @@ pub enum StoreError {
     #[cfg(feature = "scylla")]
     #[error("store.replication = {0:?}: must be a number of copies, or dc1:3,dc2:3")]
     Replication(String),
+    /// A running server's counters cannot be read.
+    #[cfg(feature = "scylla")]
+    #[error("cannot read the counters in {0}: {1}; name the file of `ringmail run --stats-file`")]
+    StatsFile(String, std::io::Error),
     /// `ringmail store` without such a store.
     #[cfg(feature = "scylla")]
     #[error(
@@ -48,12 +57,15 @@ pub enum StoreError {
 pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
     let path = || dir.path().display().to_string();
     match config.store_kind {
-        StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla")),
+        StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla", "")),
         StoreKind::Embedded => {
+            dir.spoil_copy()?;
             let store = embedded::Embedded::open(&dir.store(), config.store_cache_bytes)?;
             Ok(Arc::new(store))
         }
-        StoreKind::Scylla if dir.has_embedded_rows() => Err(StoreError::Other(path(), "embedded")),
+        StoreKind::Scylla if dir.has_embedded_rows() => {
+            Err(StoreError::Other(path(), "embedded", ", copy them with `ringmail store copy`"))
+        }
         StoreKind::Scylla => distributed::open(config, dir),
     }
 }
@@ -68,15 +80,15 @@ pub fn threads(config: &Config) -> (usize, usize) {
 }
 
 #[cfg(feature = "scylla")]
-pub use distributed::{migrate, status};
+pub use distributed::{copy, migrate, status};
 
 #[cfg(feature = "scylla")]
-mod distributed {
+pub(crate) mod distributed {
     use super::*;
     use ringmail_scylla::{Replication, Scylla, Status};
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    fn store_config(config: &Config) -> Result<ringmail_scylla::Config, StoreError> {
+    pub(crate) fn store_config(config: &Config) -> Result<ringmail_scylla::Config, StoreError> {
         if config.store_kind != StoreKind::Scylla {
             return Err(StoreError::NotDistributed);
         }
@@ -87,6 +99,7 @@ mod distributed {
             keyspace: config.store_keyspace.clone(),
             user: config.store_user.clone(),
             password: config.store_password.clone(),
+            tls_ca: config.store_tls_ca.clone(),
             datacenter: config.store_datacenter.clone(),
             replication: replication.ok_or_else(|| StoreError::Replication(text.clone()))?,
         })
@@ -94,6 +107,11 @@ mod distributed {
 
     pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
         Ok(Arc::new(Scylla::open(&store_config(config)?, &dir.store_name()?)?))
+    }
+
+    /// `ringmail store copy`.
+    pub fn copy(config: &Config) -> Result<String, StoreError> {
+        crate::store_copy::copy(config).map_err(StoreError::Copy)
     }
 
     /// `ringmail store migrate`.
@@ -108,7 +126,11 @@ mod distributed {
     }
 
     /// `ringmail store status`.
-    pub fn status(config: &Config) -> Result<String, StoreError> {
+    pub fn status(config: &Config, stats_file: Option<&Path>) -> Result<String, StoreError> {
+        let lag = stats_file.map(crate::stats::flush_lag).transpose();
+        let lag = lag.map_err(|error| {
+            StoreError::StatsFile(stats_file.unwrap_or(Path::new("")).display().to_string(), error)
+        })?;
         let status = Scylla::status(&store_config(config)?)?;
         let Status { version, wanted, replication, nodes, checkpoints } = status;
         let replication: Vec<String> =
@@ -129,6 +151,10 @@ mod distributed {
                 "log {log} core {core}: flushed up to byte {upto}, last batch {ago_s:.1} s ago\n"
             );
         }
+        for line in lag.into_iter().flatten() {
+            text += &line;
+            text.push('\n');
+        }
         Ok(text.trim_end().to_owned())
     }
 }
@@ -142,6 +168,12 @@ mod distributed {
     }
 }
 
+/// `ringmail store copy`.
+#[cfg(not(feature = "scylla"))]
+pub fn copy(_: &Config) -> Result<String, StoreError> {
+    Err(StoreError::NotBuilt)
+}
+
 /// `ringmail store migrate`.
 #[cfg(not(feature = "scylla"))]
 pub fn migrate(_: &Config) -> Result<String, StoreError> {
@@ -150,6 +182,6 @@ pub fn migrate(_: &Config) -> Result<String, StoreError> {
 
 /// `ringmail store status`.
 #[cfg(not(feature = "scylla"))]
-pub fn status(_: &Config) -> Result<String, StoreError> {
+pub fn status(_: &Config, _: Option<&Path>) -> Result<String, StoreError> {
     Err(StoreError::NotBuilt)
 }

@@ -38,7 +38,7 @@ pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
 
 /// Writes every record of the logs to the store, and counts the messages that their recipient's
 /// home has not taken.
-fn flush(recovered: &Recovered, store: &dyn Backend) -> Result<u64, BackendError> {
+pub(crate) fn flush(recovered: &Recovered, store: &dyn Backend) -> Result<u64, BackendError> {
     // A log that is never written: it holds what was recovered.
     let config = LogConfig { segment_bytes: 1 << 20, group_bytes_max: 1 << 16, writes_max: 1 };
     let log = Log::start(config, recovered.deal(0, 1));

@@ -45,6 +45,8 @@ pub(crate) struct Flush {
 struct InFlight {
     batch: Arc<Batch>,
     records: u32,
+    /// When its first record came.
+    since_us: u64,
     /// `None`: failed; asked again at `retry_us`.
     id: Option<AskId>,
     retry_us: u64,
@@ -74,6 +76,12 @@ impl Flush {
     /// Records appended and not in the backend.
     pub fn unflushed_records(&self) -> u32 {
         u32::try_from(self.appended_records - self.flushed_records).unwrap_or(u32::MAX)
+    }
+
+    /// When the oldest record came that is not in the backend; `None`: all are there.
+    pub fn oldest_us(&self) -> Option<u64> {
+        let gathering = (self.batch_records > 0).then_some(self.since_us);
+        self.in_flight.as_ref().map(|in_flight| in_flight.since_us).or(gathering)
     }
 
     pub fn is_answer(&self, id: AskId) -> bool {
@@ -191,8 +199,8 @@ impl Shard {
             self.flush.flushed_records += u64::from(records);
             return self.let_go();
         }
-        self.flush.in_flight =
-            Some(InFlight { batch: Arc::new(batch), records, id: None, retry_us: 0 });
+        let (batch, since_us) = (Arc::new(batch), self.flush.since_us);
+        self.flush.in_flight = Some(InFlight { batch, records, since_us, id: None, retry_us: 0 });
         self.write_batch();
     }
 

@@ -280,7 +280,12 @@ impl Shard {
     }
 
     pub fn stats(&self) -> Stats {
+        let oldest_us = self.flush.oldest_us();
+        // What is left behind the last record is padding.
+        let behind = oldest_us.map(|_| self.log.end().0 - self.flush.flushed().0);
         Stats {
+            unflushed_bytes: behind.unwrap_or(0),
+            unflushed_us: oldest_us.map_or(0, |oldest| self.now.mono_us.saturating_sub(oldest)),
             log_bytes: self.log.end().0 - self.log.base().0,
             sessions: self.sessions.len() as u64,
             users: self.users.len() as u64,

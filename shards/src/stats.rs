@@ -13,6 +13,11 @@ pub struct Stats {
     pub presences: u64,
     /// Batches that the backend took.
     pub batches: u64,
+    /// Bytes of the log that are not in the backend at the moment.
+    pub unflushed_bytes: u64,
+    /// How long the oldest record that is not in the backend has been turned into a row, in
+    /// microseconds; 0: there is none.
+    pub unflushed_us: u64,
     /// Batches that it could not take at the first try.
     pub batches_failed: u64,
     /// Loads and scans that failed or were not answered in time.

@@ -32,7 +32,8 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     ("ring", &[]),
     ("engine", &["shards", "persistence", "embedded", "scylla", "ring"]),
     ("client", &["wire"]),
-    ("bench", &["client", "ring"]),
+    // The last two only behind its feature `scylla`.
+    ("bench", &["client", "ring", "persistence", "scylla"]),
     ("tuning", &["engine"]),
 ];
 

@@ -10,6 +10,7 @@ mod authors;
 mod delete;
 mod entries;
 mod error;
+mod export;
 mod journal;
 mod keys;
 mod pages;
@@ -27,6 +28,7 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use tables::Tables;
 use wire::UserId;
 
+pub use export::{Export, ExportPlace};
 pub use tables::WRITE_BUFFER_BYTES_MAX;
 
 /// The store in one directory.

@@ -13,6 +13,8 @@ pub struct Config {
     pub user: String,
     /// Of that user.
     pub password: String,
+    /// File with the certificates, as PEM, that sign the nodes' own; empty: no TLS.
+    pub tls_ca: String,
     /// The datacenter that is written and read here; empty: whichever answers.
     pub datacenter: String,
     /// Copies, where the keyspace is made.

@@ -29,6 +29,20 @@ pub enum OpenError {
         /// Who asked.
         user: String,
     },
+    /// The certificates cannot be used.
+    #[error("store.tls_ca = {path:?}: {why}; name a PEM file of the store's certificate authority")]
+    Certificates {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// This build speaks no TLS.
+    #[error(
+        "this build has no TLS to the store; build it with `cargo build --release --features \
+         scylla-tls`, or leave store.tls_ca empty where the network is safe"
+    )]
+    NoTls,
     /// There is no such keyspace.
     #[error(
         "the store has no keyspace {0}; `ringmail store migrate` makes it, or set store.keyspace"

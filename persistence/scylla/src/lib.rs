@@ -9,17 +9,22 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod copy;
 mod delete;
 mod error;
 mod pages;
 mod read;
 mod schema;
 mod statements;
+mod tally;
+mod tls;
 mod write;
 
 pub use config::{Config, Replication};
+pub use copy::{Holder, Weight};
 pub use error::OpenError;
 pub use schema::{Checkpoint, Migrated, Status};
+pub use tally::Tally;
 
 use error::Failure;
 use persistence::{

@@ -40,11 +40,11 @@ pub fn number(column: Int) -> u64 {
     column.unwrap_or(0) as u64
 }
 
-fn user_of(column: u64) -> Result<UserId> {
+pub fn user_of(column: u64) -> Result<UserId> {
     UserId::new(column).ok_or_else(|| Failure::Row("user 0".to_owned()))
 }
 
-fn device_of(column: u64) -> Result<DeviceId> {
+pub fn device_of(column: u64) -> Result<DeviceId> {
     let device = u32::try_from(column).map_err(|_| Failure::Row(format!("device {column}")))?;
     Ok(DeviceId(device))
 }

@@ -1,6 +1,6 @@
 //! The session, and the schema in numbered migrations.
 
-use crate::{Config, OpenError};
+use crate::{Config, OpenError, tls};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -72,6 +72,9 @@ pub async fn connect(config: &Config) -> Result<Session, OpenError> {
     if !config.user.is_empty() {
         builder = builder.user(&config.user, &config.password);
     }
+    if !config.tls_ca.is_empty() {
+        builder = tls::with(builder, &config.tls_ca)?;
+    }
     if !config.datacenter.is_empty() {
         builder = builder.prefer_datacenter(config.datacenter.clone());
     }
@@ -107,6 +110,21 @@ pub async fn own(session: &Session, config: &Config, log: &str) -> Result<(), Op
         }
         _ => Ok(()),
     }
+}
+
+/// The data directory that owns the keyspace in use.
+pub async fn owner(session: &Session, config: &Config) -> Result<Option<String>, OpenError> {
+    let text = "SELECT log FROM owner WHERE one = 1";
+    let found: Vec<(Option<String>,)> = rows(session, config, text).await?;
+    Ok(found.into_iter().next().and_then(|(log,)| log))
+}
+
+/// Whether a table of the keyspace in use has no row.
+pub async fn is_empty(session: &Session, config: &Config, table: &str) -> Result<bool, OpenError> {
+    let key = if table == "messages" || table == "conversations" { "low" } else { "user" };
+    let text = format!("SELECT {key} FROM {table} LIMIT 1");
+    let found: Vec<(i64,)> = rows(session, config, text).await?;
+    Ok(found.is_empty())
 }
 
 /// Runs a lightweight transaction, and reads what holds now: the answer itself has other columns in

@@ -2,7 +2,7 @@
 //! rule, the highest timestamp stays, is the join of `persistence::Row`; nothing is read before.
 
 use crate::statements::Statement::{self, *};
-use crate::{Connection, Failure, INBOX_BUCKET, MESSAGE_BUCKET};
+use crate::{Connection, Failure, INBOX_BUCKET, MESSAGE_BUCKET, Weight};
 use persistence::values::{self, written};
 use persistence::{Batch, ChangeRow, Content, ConvKey, DeviceInfo, MessageRow};
 use scylla::statement::batch::{Batch as Statements, BatchType};
@@ -290,6 +290,19 @@ impl Writes {
     }
 }
 
+impl Writes {
+    /// What this sends.
+    pub fn weigh(&self) -> Weight {
+        let all = self.phases.iter().flat_map(BTreeMap::values).flatten();
+        let mut weight = Weight::default();
+        for (_, values) in all {
+            weight.statements += 1;
+            weight.bytes += length(values) as u64;
+        }
+        weight
+    }
+}
+
 impl Connection {
     /// Writes everything, one unlogged batch for each partition. On an error any part is there.
     pub async fn write(self: Arc<Self>, writes: Writes) -> Result<(), Failure> {
@@ -325,15 +338,21 @@ impl Connection {
     }
 }
 
+/// Bytes of values.
+fn length(values: &[CqlValue]) -> usize {
+    let lengths = values.iter().map(|value| match value {
+        CqlValue::Blob(bytes) => bytes.len(),
+        CqlValue::TinyInt(_) => 1,
+        _ => 8,
+    });
+    lengths.sum()
+}
+
 /// One partition's statements, in pieces.
 fn chunks(statements: Vec<(Statement, Values)>) -> Vec<Vec<(Statement, Values)>> {
     let (mut chunks, mut bytes) = (vec![Vec::new()], 0);
     for (statement, values) in statements {
-        let long = values.iter().map(|value| match value {
-            CqlValue::Blob(bytes) => bytes.len(),
-            _ => 8,
-        });
-        let long: usize = long.sum();
+        let long = length(&values);
         let last = chunks.last_mut().expect("never empty");
         if !last.is_empty() && (last.len() == STATEMENTS_MAX || bytes + long > BYTES_MAX) {
             chunks.push(Vec::new());

@@ -7,7 +7,9 @@ mod node;
 #[path = "../../../embedded/tests/rows/mod.rs"]
 mod rows;
 
+mod copy;
 mod errors;
+mod faults;
 
 use history::{History, Random, Readable, batches, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};

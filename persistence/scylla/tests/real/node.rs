@@ -72,6 +72,7 @@ impl Node {
             keyspace: format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             user: String::new(),
             password: String::new(),
+            tls_ca: String::new(),
             datacenter: String::new(),
             replication: Replication::Everywhere(1),
         }

@@ -1,0 +1,152 @@
+//! A store that fails: between the driver and a real node stands a proxy that answers some writes
+//! with a timeout, half of them done and half not, some with other errors, and that drops
+//! connections. Each batch is written until it is acknowledged, as a core does it.
+
+use crate::history::{History, Random, Readable, batches, dump};
+use crate::node;
+use persistence::{Backend, BackendError, MemoryStore};
+use ringmail_scylla::{Config, Scylla};
+use scylla::errors::{DbError, WriteType};
+use scylla::statement::Consistency;
+use scylla_proxy::{
+    Condition, Node, Proxy, Reaction, RequestOpcode, RequestReaction, RequestRule, ResponseFrame,
+    ResponseOpcode, ResponseReaction, ResponseRule, ShardAwareness, example_db_errors,
+};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const TIMEOUTS_MIN: u64 = 10_000;
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Of the writes of one partition.
+const TIMEOUT_IN: f64 = 0.08;
+const ERROR_IN: f64 = 0.01;
+const DROP_IN: f64 = 0.001;
+/// Each way. The driver needs seconds for each.
+const DROPS: usize = 6;
+/// The body of a result without rows, as a write has it.
+const VOID: [u8; 4] = [0, 0, 0, 1];
+
+/// What was forged.
+#[derive(Default)]
+struct Forged {
+    before: AtomicU64,
+    after: AtomicU64,
+    errors: AtomicU64,
+}
+
+fn timeout() -> DbError {
+    let write_type = WriteType::UnloggedBatch;
+    let consistency = Consistency::LocalQuorum;
+    DbError::WriteTimeout { consistency, received: 1, required: 2, write_type }
+}
+
+fn random(opcode: RequestOpcode, probability: f64) -> Condition {
+    Condition::RequestOpcode(opcode).and(Condition::RandomWithProbability(probability))
+}
+
+/// Conditions are looked at from the left.
+fn some(condition: Condition) -> Condition {
+    condition.and(Condition::TrueForLimitedTimes(DROPS))
+}
+
+/// Batches that never arrive.
+fn requests(forged: &Arc<Forged>) -> Vec<RequestRule> {
+    let (timeouts, errors) = (forged.clone(), forged.clone());
+    let timed_out = RequestReaction::forge_with_error_lazy(Box::new(move || {
+        timeouts.before.fetch_add(1, Relaxed);
+        timeout()
+    }));
+    let failed = RequestReaction::forge_with_error_lazy(Box::new(move || {
+        match errors.errors.fetch_add(1, Relaxed) % 4 {
+            0 => example_db_errors::overloaded(),
+            1 => example_db_errors::unavailable(),
+            2 => example_db_errors::write_failure(),
+            _ => example_db_errors::server_error(),
+        }
+    }));
+    vec![
+        RequestRule(
+            some(random(RequestOpcode::Batch, DROP_IN)),
+            RequestReaction::drop_connection(),
+        ),
+        RequestRule(random(RequestOpcode::Batch, TIMEOUT_IN), timed_out),
+        RequestRule(random(RequestOpcode::Batch, ERROR_IN), failed.clone()),
+        RequestRule(random(RequestOpcode::Execute, ERROR_IN), failed),
+    ]
+}
+
+/// Batches that were done, and whoever wrote them does not learn it.
+fn responses(forged: &Arc<Forged>) -> Vec<ResponseRule> {
+    let forged = forged.clone();
+    let timed_out = ResponseReaction::transform_frame(Arc::new(move |frame: ResponseFrame| {
+        if *frame.body != VOID {
+            return frame;
+        }
+        forged.after.fetch_add(1, Relaxed);
+        ResponseFrame::forged_error(frame.params, timeout(), None).expect("a short message")
+    }));
+    let result = || Condition::ResponseOpcode(ResponseOpcode::Result);
+    let random = |probability| result().and(Condition::RandomWithProbability(probability));
+    vec![
+        ResponseRule(some(random(DROP_IN)), ResponseReaction::drop_connection()),
+        ResponseRule(random(TIMEOUT_IN), timed_out),
+    ]
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
+}
+
+#[test]
+fn forged_timeouts_errors_and_dropped_connections_change_nothing() {
+    let (config, direct) = node::shared().store();
+    drop(direct);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+    let (forged, address) = (Arc::new(Forged::default()), free_address());
+    let proxied = Node::builder()
+        .real_address(config.addresses[0].parse().expect("an address"))
+        .proxy_address(address)
+        .shard_awareness(ShardAwareness::Unaware)
+        .build();
+    let mut proxy = runtime.block_on(Proxy::new([proxied]).run()).expect("the proxy runs");
+    let behind = Config { addresses: vec![address.to_string()], ..config.clone() };
+    let store = Scylla::open(&behind, "test").expect("opens");
+    proxy.running_nodes[0].change_request_rules(Some(requests(&forged)));
+    proxy.running_nodes[0].change_response_rules(Some(responses(&forged)));
+
+    let (begun, mut model, mut unanswered) = (Instant::now(), MemoryStore::default(), 0);
+    let timeouts = || forged.before.load(Relaxed) + forged.after.load(Relaxed);
+    let mut written = Vec::new();
+    let history = History::new(0x5eed, 4_000);
+    let random = &mut Random(99);
+    for batch in batches(&history.records, random) {
+        model.write(&batch, || true);
+        written.push(batch);
+        // Now and then an older one once more, as after a crash.
+        let older = written.len() - 1 - random.below(written.len().min(9) as u64) as usize;
+        let again = random.one_in(8).then(|| &written[older]);
+        for batch in written.last().into_iter().chain(again) {
+            while let Err(error) = store.write(batch) {
+                assert!(matches!(error, BackendError::Unavailable(_)), "{error}");
+                assert!(begun.elapsed() < PATIENCE, "{} timeouts, {error}", timeouts());
+                unanswered += 1;
+            }
+        }
+    }
+    let counts = [&forged.before, &forged.after, &forged.errors].map(|count| count.load(Relaxed));
+    println!("{} batches, {unanswered} unanswered, forged {counts:?}", written.len());
+    proxy.turn_off_rules();
+    drop(store);
+    runtime.block_on(proxy.finish()).ok();
+    let [before, after, errors] = counts;
+    assert!(before + after >= TIMEOUTS_MIN, "{counts:?}");
+    assert!(before.min(after) * 3 >= TIMEOUTS_MIN && errors >= 100, "{counts:?}");
+    let store = Readable(Scylla::open(&config, "test").expect("opens"));
+    for (said, expected) in dump(&store).iter().zip(dump(&model)) {
+        assert_eq!(*said, expected);
+    }
+}
