@@ -1,7 +1,7 @@
 //! The command line of `ringmail`.
 
 use crate::{
-    announce,
+    announce, cache,
     config::{self, Config, Loaded, Sources},
     config_keys::KEYS,
     data_dir::{self, DataDir},
@@ -99,7 +99,7 @@ enum Command {
         were further than the copy then take a fresh view instead of missing messages."
     )]
     Restored,
-    /// The distributed store: its schema and how it is
+    /// The distributed store: its schema and how it is; the routes in Redis
     Store {
         #[command(subcommand)]
         command: StoreCommand,
@@ -119,6 +119,10 @@ enum StoreCommand {
     Migrate,
     /// Version of the schema, replication, nodes, and how far each log is in the store
     Status,
+    /// Which node has which slots, as Redis knows it now, and how the nodes' windows do
+    #[command(after_help = "Example, with redis-server running:
+  ringmail store routes --set redis.address=127.0.0.1:6379")]
+    Routes,
 }
 
 #[derive(Subcommand)]
@@ -203,6 +207,7 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
             let done = match command {
                 StoreCommand::Migrate => store::migrate(config),
                 StoreCommand::Status => store::status(config),
+                StoreCommand::Routes => cache::routes(config),
             };
             say(&done.map_err(|error| error.to_string())?);
         }

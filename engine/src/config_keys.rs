@@ -45,6 +45,14 @@ fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
     }
 }
 
+/// `host:port`.
+fn has_port(address: &str) -> bool {
+    let port = |(host, port): (&str, &str)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    address.rsplit_once(':').is_some_and(port)
+}
+
 macro_rules! limit {
     ($field:ident, $parse:ident, $range:expr, $unit:literal, $meaning:literal, $cost:literal) => {
         Key {
@@ -151,11 +159,7 @@ pub const KEYS: &[Key] = &[
         get: |config| config.store_addresses.join(","),
         set: |config, text| {
             let addresses: Vec<String> = text.split(',').map(|one| one.trim().to_owned()).collect();
-            let port = |one: &String| {
-                let (host, port) = one.rsplit_once(':')?;
-                port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
-            };
-            if !addresses.iter().all(|one| port(one).is_some()) {
+            if !addresses.iter().all(|one| has_port(one)) {
                 return Err("host:port, several with commas, as in 127.0.0.1:9042".to_owned());
             }
             config.store_addresses = addresses;
@@ -230,6 +234,86 @@ pub const KEYS: &[Key] = &[
         get: |config| config.store_cache_bytes.to_string(),
         set: |config, text| {
             config.store_cache_bytes = number(text, 1 << 20..=1 << 40)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.address",
+        unit: "host:port",
+        meaning: "a Redis for recent messages, heartbeats and routes; empty: none; never needed",
+        cost: "memory at Redis; what is in it comes from the store when it is lost",
+        get: |config| config.redis_address.clone(),
+        set: |config, text| {
+            if !text.is_empty() && !has_port(text) {
+                return Err("host:port, as in 127.0.0.1:6379, or empty".to_owned());
+            }
+            config.redis_address = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.user",
+        unit: "name",
+        meaning: "user at Redis; empty: the default one",
+        cost: "nothing",
+        get: |config| config.redis_user.clone(),
+        set: |config, text| {
+            config.redis_user = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.password",
+        unit: "text",
+        meaning: "that user's password, never shown; others see flags, so use file or environment",
+        cost: "nothing",
+        get: |config| if config.redis_password.is_empty() { "" } else { "(set)" }.to_owned(),
+        set: |config, text| {
+            config.redis_password = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.tls",
+        unit: "true|false",
+        meaning: "speak TLS with Redis, whose certificate must be valid for redis.address",
+        cost: "processor time; without it others on the way read messages and the password",
+        get: |config| config.redis_tls.to_string(),
+        set: |config, text| {
+            config.redis_tls = text.parse().map_err(|_| "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.ca_file",
+        unit: "path",
+        meaning: "who may sign that certificate, PEM; empty: whom the system trusts",
+        cost: "nothing",
+        get: |config| config.redis_ca_file.display().to_string(),
+        set: |config, text| {
+            config.redis_ca_file = text.into();
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.prefix",
+        unit: "name",
+        meaning: "what every key in Redis begins with",
+        cost: "servers that do not belong together must not share it",
+        get: |config| config.redis_prefix.clone(),
+        set: |config, text| {
+            config.redis_prefix = plain(text, 48, "_-")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "redis.window_s",
+        unit: "s",
+        meaning: "a conversation's newest 100 messages stay in Redis so long after the last one",
+        cost: "memory at Redis; a body deleted while Redis is away stays there as long, unread",
+        get: |config| config.redis_window_s.to_string(),
+        set: |config, text| {
+            config.redis_window_s = number(text, 1..=31_536_000)?;
             Ok(())
         },
     },

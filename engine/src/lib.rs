@@ -6,6 +6,7 @@
 pub mod accept;
 mod announce;
 mod backend_port;
+mod cache;
 pub mod cli;
 pub mod config;
 pub mod config_keys;
