@@ -20,9 +20,11 @@ mod html;
 mod idle;
 mod kill9;
 pub mod ledger;
+mod pages;
 pub mod process;
 mod random;
 mod recovery;
+mod redis;
 mod report;
 pub mod server;
 mod sockets;
@@ -30,6 +32,7 @@ mod speak;
 pub mod steady;
 mod touch;
 mod watch;
+mod wipes;
 
 /// Tells people what happens now; standard output is for the result.
 fn progress(what: &str) {
