@@ -4,7 +4,7 @@
 //! another's: it is made anew, once a second at most.
 
 use crate::config::{Config, OpenError, connect};
-use crate::routes::{self, BEAT, Counts, Node};
+use crate::routes::{self, BEAT, Counts, Node, ROUTE_LIFE};
 use crate::window::{PLACES_MAX, Update};
 use persistence::ConvKey;
 use redis::aio::MultiplexedConnection;
@@ -27,6 +27,12 @@ const PIPELINE_MAX: usize = 64;
 const READ_PATIENCE: Duration = Duration::from_millis(500);
 /// From a failure to the next try.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// It is back when it did not fail for so long: one that comes and goes is told of once.
+const CALM: Duration = Duration::from_secs(2);
+/// Heartbeats before it is told that somebody else has slots of this node: a claim from before a
+/// data directory was made anew or restored is gone by then.
+const REFUSED_BEATS: u32 = (ROUTE_LIFE.as_millis() / BEAT.as_millis()) as u32 + 2;
 
 /// Called with each line that the operator should see.
 pub type Tell = Box<dyn Fn(&str) + Send>;
@@ -102,7 +108,8 @@ impl Side {
             claim: Script::new(include_str!("claim.lua")),
             tell,
             told: None,
-            robbed: false,
+            failed: Instant::now(),
+            refused_beats: 0,
         };
         let thread = std::thread::Builder::new().name("redis".to_owned());
         let thread = thread.spawn(move || runtime.block_on(link.run()));
@@ -198,8 +205,10 @@ struct Link {
     tell: Tell,
     /// What was told last of a Redis that is not there.
     told: Option<String>,
-    /// It was told that somebody else has slots of this node.
-    robbed: bool,
+    /// When it failed last.
+    failed: Instant,
+    /// Heartbeats since somebody else has slots of this node.
+    refused_beats: u32,
 }
 
 impl Link {
@@ -211,6 +220,7 @@ impl Link {
             };
             *self.shared.connection() = None;
             let Err(error) = ended else { return };
+            self.failed = Instant::now();
             let words = self.config.words(&error);
             if self.told.as_ref() != Some(&words) {
                 (self.tell)(&format!("{words}; it is not needed: all is in the store"));
@@ -264,16 +274,16 @@ impl Link {
         let (prefix, counts) = (&self.config.prefix, self.shared.counts());
         let refused = routes::claim(connection, &self.claim, prefix, &self.node, counts).await?;
         *self.shared.connection() = Some(connection.clone());
-        if self.told.take().is_some() {
+        if self.failed.elapsed() >= CALM && self.told.take().is_some() {
             (self.tell)(&format!("Redis at {} is back", self.config.address));
         }
-        if refused > 0 && !self.robbed {
+        self.refused_beats = if refused > 0 { self.refused_beats.saturating_add(1) } else { 0 };
+        if self.refused_beats == REFUSED_BEATS {
             (self.tell)(&format!(
                 "{refused} slots are routed to another server at this epoch or a higher one; give \
                  each cluster its own redis.prefix"
             ));
         }
-        self.robbed = refused > 0;
         Ok(())
     }
 }
