@@ -165,33 +165,7 @@ impl<'a> Run<'a> {
             let (least, most) = (self.args.rest_ms_min, self.args.rest_ms_max);
             let rest = least + self.random.below(most.saturating_sub(least).max(1));
             self.chat(Duration::from_millis(rest), |_| false);
-            let kills_server =
-                (self.wipes + self.kills) % SERVER_KILL_EVERY == SERVER_KILL_EVERY / 2;
-            if kills_server {
-                self.count_pages();
-                server.kill();
-                self.server_kills += 1;
-            }
-            let mut gone = Instant::now();
-            if self.wipes <= self.kills {
-                self.redis.wipe().map_err(words)?;
-                self.wipes += 1;
-            } else {
-                self.redis.kill();
-                let away = self.random.below(AWAY_MS_MAX);
-                self.chat(Duration::from_millis(away), |_| false);
-                self.redis.start_again().map_err(words)?;
-                self.kills += 1;
-                gone = Instant::now();
-            }
-            if kills_server {
-                server = self.start_server()?;
-                gone = Instant::now();
-            }
-            epoch = self.await_routes(gone, epoch + u64::from(kills_server))?;
-            if let Some((status, said)) = server.has_ended() {
-                return Err(format!("the server ended: {status}, {said}"));
-            }
+            (server, epoch) = self.wipe_once(server, epoch)?;
             bar.set_message(format!("{} messages", self.crowd.ledger.composed()));
             bar.inc(1);
         }
@@ -201,6 +175,43 @@ impl<'a> Run<'a> {
         self.chat(Duration::from_millis(1_500), |_| false);
         self.count_pages();
         server.stop().map_err(words)
+    }
+
+    /// Wipes or kills Redis, and the server with it if it is its turn, and awaits the routes.
+    fn wipe_once(&mut self, server: Running, epoch: u64) -> Result<(Running, u64), String> {
+        let mut server = Some(server);
+        if (self.wipes + self.kills) % SERVER_KILL_EVERY == SERVER_KILL_EVERY / 2 {
+            self.count_pages();
+            server.take().expect("it runs").kill();
+            self.server_kills += 1;
+        }
+        let mut gone = Instant::now();
+        if self.wipes <= self.kills {
+            self.redis.wipe().map_err(words)?;
+            self.wipes += 1;
+        } else {
+            self.redis.kill();
+            let away = self.random.below(AWAY_MS_MAX);
+            self.chat(Duration::from_millis(away), |_| false);
+            self.redis.start_again().map_err(words)?;
+            self.kills += 1;
+            gone = Instant::now();
+        }
+        // A start has a generation of its own.
+        let epoch = epoch + u64::from(server.is_none());
+        let mut server = match server {
+            Some(server) => server,
+            None => {
+                let server = self.start_server()?;
+                gone = Instant::now();
+                server
+            }
+        };
+        let epoch = self.await_routes(gone, epoch)?;
+        match server.has_ended() {
+            Some((status, said)) => Err(format!("the server ended: {status}, {said}")),
+            None => Ok((server, epoch)),
+        }
     }
 
     /// Starts the server under load.
