@@ -1,6 +1,7 @@
 //! Every key of the configuration: one table that sets, prints and explains.
 
 use crate::config::{Config, StoreKind};
+use crate::redis_keys;
 use std::ops::RangeInclusive;
 
 /// One key.
@@ -19,7 +20,8 @@ pub struct Key {
     pub set: fn(&mut Config, &str) -> Result<(), String>,
 }
 
-fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+/// A number in a range.
+pub(crate) fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
     let value = text.replace('_', "").parse::<u64>().ok().filter(|value| range.contains(value));
     value
         .and_then(|value| T::try_from(value).ok())
@@ -36,7 +38,7 @@ fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, S
 }
 
 /// A lower-case name that starts with a letter.
-fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
+pub(crate) fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
     match starts && text.len() <= length_max && text.chars().all(plain) {
@@ -46,7 +48,7 @@ fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
 }
 
 /// `host:port`.
-fn has_port(address: &str) -> bool {
+pub(crate) fn has_port(address: &str) -> bool {
     let port = |(host, port): (&str, &str)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
     };
@@ -237,86 +239,13 @@ pub const KEYS: &[Key] = &[
             Ok(())
         },
     },
-    Key {
-        name: "redis.address",
-        unit: "host:port",
-        meaning: "a Redis for recent messages, heartbeats and routes; empty: none; never needed",
-        cost: "memory at Redis; what is in it comes from the store when it is lost",
-        get: |config| config.redis_address.clone(),
-        set: |config, text| {
-            if !text.is_empty() && !has_port(text) {
-                return Err("host:port, as in 127.0.0.1:6379, or empty".to_owned());
-            }
-            config.redis_address = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.user",
-        unit: "name",
-        meaning: "user at Redis; empty: the default one",
-        cost: "nothing",
-        get: |config| config.redis_user.clone(),
-        set: |config, text| {
-            config.redis_user = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.password",
-        unit: "text",
-        meaning: "that user's password, never shown; others see flags, so use file or environment",
-        cost: "nothing",
-        get: |config| if config.redis_password.is_empty() { "" } else { "(set)" }.to_owned(),
-        set: |config, text| {
-            config.redis_password = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.tls",
-        unit: "true|false",
-        meaning: "speak TLS with Redis, whose certificate must be valid for redis.address",
-        cost: "processor time; without it others on the way read messages and the password",
-        get: |config| config.redis_tls.to_string(),
-        set: |config, text| {
-            config.redis_tls = text.parse().map_err(|_| "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.ca_file",
-        unit: "path",
-        meaning: "who may sign that certificate, PEM; empty: whom the system trusts",
-        cost: "nothing",
-        get: |config| config.redis_ca_file.display().to_string(),
-        set: |config, text| {
-            config.redis_ca_file = text.into();
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.prefix",
-        unit: "name",
-        meaning: "what every key in Redis begins with",
-        cost: "servers that do not belong together must not share it",
-        get: |config| config.redis_prefix.clone(),
-        set: |config, text| {
-            config.redis_prefix = plain(text, 48, "_-")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "redis.window_s",
-        unit: "s",
-        meaning: "a conversation's newest 100 messages stay in Redis so long after the last one",
-        cost: "memory at Redis; a body deleted while Redis is away stays there as long, unread",
-        get: |config| config.redis_window_s.to_string(),
-        set: |config, text| {
-            config.redis_window_s = number(text, 1..=31_536_000)?;
-            Ok(())
-        },
-    },
+    redis_keys::ADDRESS,
+    redis_keys::USER,
+    redis_keys::PASSWORD,
+    redis_keys::TLS,
+    redis_keys::CA_FILE,
+    redis_keys::PREFIX,
+    redis_keys::WINDOW_S,
     Key {
         name: "recv.buffers",
         unit: "buffers",

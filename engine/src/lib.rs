@@ -21,6 +21,7 @@ pub mod ledger;
 mod log_dirs;
 mod mesh;
 pub mod probe;
+mod redis_keys;
 mod say;
 mod segments;
 mod server;
