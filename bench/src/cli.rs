@@ -1,6 +1,6 @@
 //! The command line of `ringmail-bench`.
 
-use crate::{catch_up, churn, floor, idle, kill9, recovery, steady, touch};
+use crate::{catch_up, churn, floor, idle, kill9, recovery, steady, touch, wipes};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,10 @@ enum Command {
   ringmail-bench kill9 --kills 300 --shards 2 --vary-shards
   ringmail-bench kill9 --kills 30 --store scylla      a server built with --features scylla")]
     Kill9(kill9::Kill9Args),
+    /// Wipe and kill Redis again and again under load: nothing is lost, and routes are back soon
+    #[command(after_help = "Example, with a server built with --features redis:
+  ringmail-bench redis-wipes --wipes 100 --json wipes.json")]
+    RedisWipes(wipes::WipesArgs),
     /// Time from the start after a kill to a waiting client's SENT
     #[command(after_help = "Examples:
   ringmail-bench recovery --json recovery.json
@@ -79,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::SteadyChat(args) => steady::steady_chat(args),
         Command::ChatFloor(args) => steady::chat_floor(args),
         Command::Kill9(args) => kill9::kill9(args),
+        Command::RedisWipes(args) => wipes::redis_wipes(args),
         Command::Recovery(args) => recovery::recovery(args),
         Command::Touch(args) => touch::touch(args),
         Command::CatchUp(args) => catch_up::catch_up(args),

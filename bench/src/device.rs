@@ -1,6 +1,6 @@
 //! A real client: the client core with its journal in memory, on a socket that never blocks.
 
-use client::{Client, ClientEvent, Config, Conv, SendId};
+use client::{Client, ClientEvent, Config, Conv, Direction, SendId};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -51,6 +51,11 @@ impl Device {
     /// Queues a message; it is committed at the next `turn`.
     pub fn compose(&mut self, peer: u64, body: &[u8]) -> Result<SendId, String> {
         self.client.compose(Conv::Direct(peer), body).map_err(|error| error.to_string())
+    }
+
+    /// Asks for the newest places of a conversation.
+    pub fn load_history(&mut self, conv: Conv, places: u64) {
+        self.client.load_history(conv, 0, Direction::Older, places);
     }
 
     /// The next thing that the client tells.

@@ -83,6 +83,12 @@ impl Ledger {
         self.messages.len() as u64 - 1
     }
 
+    /// Whether the message stands at this place, as far as anybody else said where it does.
+    pub fn stands(&self, number: u64, place: u64) -> bool {
+        let message = self.messages.get(number as usize);
+        message.is_some_and(|message| u64::from(message.place()) == place)
+    }
+
     /// Number of messages composed so far.
     pub fn composed(&self) -> u64 {
         self.messages.len() as u64

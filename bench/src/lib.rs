@@ -22,9 +22,11 @@ mod idle;
 mod kill9;
 pub mod ledger;
 mod loopback;
+mod pages;
 pub mod process;
 mod random;
 mod recovery;
+mod redis;
 mod report;
 pub mod server;
 mod sockets;
@@ -36,6 +38,7 @@ mod store;
 mod store_floor;
 mod touch;
 mod watch;
+mod wipes;
 
 /// Tells people what happens now; standard output is for the result.
 fn progress(what: &str) {

@@ -1,7 +1,7 @@
 //! The command line of `ringmail`.
 
 use crate::{
-    announce,
+    announce, cache,
     config::{self, Config, Loaded, Sources},
     config_keys::KEYS,
     data_dir::{self, DataDir},
@@ -99,7 +99,7 @@ enum Command {
         were further than the copy then take a fresh view instead of missing messages."
     )]
     Restored,
-    /// The distributed store: its schema and how it is
+    /// The distributed store: its schema and how it is; the routes in Redis
     Store {
         #[command(subcommand)]
         command: StoreCommand,
@@ -131,6 +131,10 @@ called again.
   ringmail store migrate --set store.kind=scylla
   ringmail store copy --set store.kind=scylla --data-dir ringmail-data")]
     Copy,
+    /// Which node has which slots, as Redis knows it now, and how the nodes' windows do
+    #[command(after_help = "Example, with redis-server running:
+  ringmail store routes --set redis.address=127.0.0.1:6379")]
+    Routes,
 }
 
 #[derive(Subcommand)]

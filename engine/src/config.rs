@@ -38,6 +38,20 @@ pub struct Config {
     pub store_replication: String,
     /// Cache of the embedded store, in bytes.
     pub store_cache_bytes: u64,
+    /// `host:port` of Redis; empty: there is none.
+    pub redis_address: String,
+    /// Its user; empty: the default one.
+    pub redis_user: String,
+    /// That user's password; empty: none.
+    pub redis_password: String,
+    /// Redis speaks TLS.
+    pub redis_tls: bool,
+    /// Who may sign its certificate; empty: whom the system trusts.
+    pub redis_ca_file: PathBuf,
+    /// What its keys begin with.
+    pub redis_prefix: String,
+    /// Seconds that the newest messages of a conversation stay there.
+    pub redis_window_s: u64,
     /// Receive buffers of one core; a power of two.
     pub recv_buffers: u16,
     /// Size of a receive buffer, in bytes.
@@ -72,6 +86,13 @@ impl Default for Config {
             store_datacenter: String::new(),
             store_replication: "3".to_owned(),
             store_cache_bytes: 64 << 20,
+            redis_address: String::new(),
+            redis_user: String::new(),
+            redis_password: String::new(),
+            redis_tls: false,
+            redis_ca_file: PathBuf::new(),
+            redis_prefix: "ringmail".to_owned(),
+            redis_window_s: 3_600,
             recv_buffers: 1024,
             recv_buffer_bytes: 4096,
             limits: Limits::default(),

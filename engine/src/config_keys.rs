@@ -1,6 +1,7 @@
 //! Every key of the configuration: one table that sets, prints and explains.
 
 use crate::config::{Config, StoreKind};
+use crate::redis_keys;
 use std::ops::RangeInclusive;
 
 /// One key.
@@ -19,7 +20,8 @@ pub struct Key {
     pub set: fn(&mut Config, &str) -> Result<(), String>,
 }
 
-fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+/// A number in a range.
+pub(crate) fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
     let value = text.replace('_', "").parse::<u64>().ok().filter(|value| range.contains(value));
     value
         .and_then(|value| T::try_from(value).ok())
@@ -36,13 +38,21 @@ fn pages<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, S
 }
 
 /// A lower-case name that starts with a letter.
-fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
+pub(crate) fn plain(text: &str, length_max: usize, also: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
     match starts && text.len() <= length_max && text.chars().all(plain) {
         true => Ok(text.to_owned()),
         false => Err(format!("a lower-case name of at most {length_max} letters, digits, {also}")),
     }
+}
+
+/// `host:port`.
+pub(crate) fn has_port(address: &str) -> bool {
+    let port = |(host, port): (&str, &str)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    address.rsplit_once(':').is_some_and(port)
 }
 
 macro_rules! limit {
@@ -151,11 +161,7 @@ pub const KEYS: &[Key] = &[
         get: |config| config.store_addresses.join(","),
         set: |config, text| {
             let addresses: Vec<String> = text.split(',').map(|one| one.trim().to_owned()).collect();
-            let port = |one: &String| {
-                let (host, port) = one.rsplit_once(':')?;
-                port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
-            };
-            if !addresses.iter().all(|one| port(one).is_some()) {
+            if !addresses.iter().all(|one| has_port(one)) {
                 return Err("host:port, several with commas, as in 127.0.0.1:9042".to_owned());
             }
             config.store_addresses = addresses;
@@ -244,6 +250,13 @@ pub const KEYS: &[Key] = &[
             Ok(())
         },
     },
+    redis_keys::ADDRESS,
+    redis_keys::USER,
+    redis_keys::PASSWORD,
+    redis_keys::TLS,
+    redis_keys::CA_FILE,
+    redis_keys::PREFIX,
+    redis_keys::WINDOW_S,
     Key {
         name: "recv.buffers",
         unit: "buffers",

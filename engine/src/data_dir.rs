@@ -1,4 +1,5 @@
-//! The data directory: `lock`, `key`, `format`, `epoch`, `log/`, `store/`. One server at a time.
+//! The data directory: `lock`, `key`, `format`, `epoch`, `name`, `windows`, `log/`, `store/`. One
+//! server at a time.
 
 use rustix::{
     fs::{FlockOperation, OFlags},
@@ -244,6 +245,30 @@ impl DataDir {
             Err(error) => Err(io_error("rename", &self.copy())(error)),
         }
     }
+
+    /// Names what is kept of this directory's messages elsewhere, to be forgotten at will; made at
+    /// the first call.
+    pub fn windows_epoch(&self) -> Result<u64> {
+        let path = self.path.join("windows");
+        let found = fs::read_to_string(&path).ok();
+        match found.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()) {
+            Some(epoch) => Ok(epoch),
+            None => {
+                let epoch = random_seed();
+                write_durably(&path, format!("{epoch:016x}\n").as_bytes(), 0o644)?;
+                Ok(epoch)
+            }
+        }
+    }
+    /// What is kept elsewhere under that name is not read any more.
+    pub fn forget_windows(&self) -> Result<()> {
+        match fs::remove_file(self.path.join("windows")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &self.path.join("windows"))(error))
+            }
+            _ => sync_dir(&self.path),
+        }
+    }
     /// Signs and verifies tokens.
     pub fn key(&self) -> Result<[u8; 32]> {
         read_key(&self.path)
@@ -255,6 +280,7 @@ impl DataDir {
     /// Makes every inbox epoch a new one; gives the number of restores so far.
     pub fn raise_epoch(&self) -> Result<u64> {
         let restores = read_epoch(&self.path)? + 1;
+        self.forget_windows()?;
         write_durably(&self.path.join("epoch"), format!("{restores}\n").as_bytes(), 0o644)?;
         Ok(restores)
     }
@@ -395,7 +421,10 @@ mod tests {
         let path = empty("epoch");
         let dir = DataDir::open(&path, 0).unwrap();
         assert_eq!(dir.epoch_base().unwrap(), 1);
+        let windows = dir.windows_epoch().unwrap();
+        assert_eq!(dir.windows_epoch().unwrap(), windows, "it is kept");
         assert_eq!(dir.raise_epoch().unwrap(), 1);
+        assert_ne!(dir.windows_epoch().unwrap(), windows);
         assert_eq!(dir.epoch_base().unwrap(), 1 + EPOCHS_PER_RESTORE);
         fs::remove_dir_all(path).unwrap();
     }

@@ -59,6 +59,10 @@ pub fn lines(config: &Config) -> Vec<Line> {
         line("store write buffers", 1u32, embedded::WRITE_BUFFER_BYTES_MAX),
         line("fixed", 1u32, FIXED_BYTES),
     ]);
+    #[cfg(feature = "redis")]
+    if !config.redis_address.is_empty() {
+        lines.push(line("Redis, written behind", 1u32, ringmail_redis::QUEUE_BYTES_MAX as u64));
+    }
     lines
 }
 

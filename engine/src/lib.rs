@@ -6,6 +6,7 @@
 pub mod accept;
 mod announce;
 mod backend_port;
+mod cache;
 pub mod cli;
 pub mod config;
 pub mod config_keys;
@@ -20,6 +21,7 @@ pub mod ledger;
 mod log_dirs;
 mod mesh;
 pub mod probe;
+mod redis_keys;
 mod say;
 mod segments;
 mod server;

@@ -1,7 +1,7 @@
 //! The start, the watch and the end of a server.
 
 use crate::{
-    announce, backend_port,
+    announce, backend_port, cache,
     config::Config,
     core_thread::{self, Parts, Shared},
     data_dir::{self, DataDir, DataDirError},
@@ -155,6 +155,7 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
         ms: steps.read_ms,
         steps,
     };
+    let store = cache::beside(&config, &data_dir, store, recovery.generation)?;
     let server = start(&config, data_dir, store, &key, recovered, older)?;
     recovery.steps.listening_ms = ms();
     announce::ready(&config, &key, &recovery, options.json);

@@ -36,6 +36,21 @@ pub enum StoreError {
          scylla`, or set store.kind = \"embedded\""
     )]
     NotBuilt,
+    /// Redis cannot be used as it is configured.
+    #[cfg(feature = "redis")]
+    #[error(transparent)]
+    Redis(#[from] ringmail_redis::OpenError),
+    /// Redis, which this build does not have.
+    #[cfg(not(feature = "redis"))]
+    #[error(
+        "this build has no Redis; build it with `cargo build --release --features redis`, or \
+         leave redis.address empty"
+    )]
+    RedisNotBuilt,
+    /// `ringmail store routes` without Redis.
+    #[cfg(feature = "redis")]
+    #[error("routes are in Redis, and redis.address is empty; set it")]
+    NoRedis,
     /// A value that only the store understands.
     #[cfg(feature = "scylla")]
     #[error("store.replication = {0:?}: must be a number of copies, or dc1:3,dc2:3")]

@@ -33,6 +33,7 @@ pub fn delete(config: &Config, user: UserId) -> Result<Removed, String> {
     // The next start would flush the logs' records again. The store has all of them, synced.
     log_dirs::remove(&dir.log(), &found.older)
         .map_err(|error| format!("cannot remove the logs in {}: {error}", dir.log().display()))?;
+    dir.forget_windows().map_err(|error| error.to_string())?;
     store.delete_user(user).map_err(|error| error.to_string())
 }
 

@@ -20,17 +20,18 @@ const HUBS: [&str; 5] = [
 ];
 
 /// Which of our crates each crate may depend on.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("wire", &[]),
     ("wire-fuzz", &["wire"]),
     ("persistence", &["wire"]),
     ("embedded", &["persistence", "wire"]),
-    // Its driver has the same name.
+    // Their drivers have the same names.
+    ("redis", &["persistence", "wire", "redis"]),
     ("scylla", &["persistence", "wire", "scylla"]),
     ("shards", &["persistence", "wire"]),
     ("sim", &["shards", "persistence", "wire", "client"]),
     ("ring", &[]),
-    ("engine", &["shards", "persistence", "embedded", "scylla", "ring"]),
+    ("engine", &["shards", "persistence", "embedded", "redis", "scylla", "ring"]),
     ("client", &["wire"]),
     // The last two only behind its feature `scylla`.
     ("bench", &["client", "ring", "persistence", "scylla"]),

@@ -23,6 +23,11 @@ pub fn build_server_with_scylla() {
     build(&["--features", "scylla"]);
 }
 
+/// Builds it beside Redis.
+pub fn build_server_with_redis() {
+    build(&["--features", "redis"]);
+}
+
 fn build(features: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--package", "ringmail-engine", "--bin", "ringmail"]);
