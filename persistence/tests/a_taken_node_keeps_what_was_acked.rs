@@ -13,11 +13,11 @@ fn whoever_takes_a_node_finds_what_was_acked() {
     let (mut acks, mut takeovers) = (0, 0);
     for seed in 1..=SEEDS {
         let outcome = run(seed, None);
-        assert_eq!(outcome.wrong, None, "seed {seed}");
+        assert_eq!((outcome.wrong, outcome.stuck), (None, None), "seed {seed}");
         acks += outcome.acks;
         takeovers += outcome.takeovers;
     }
-    assert!(acks > 100 * SEEDS && takeovers > 4 * SEEDS, "{acks} acks, {takeovers} takeovers");
+    assert!(acks > 100 * SEEDS && takeovers > 3 * SEEDS, "{acks} acks, {takeovers} takeovers");
 }
 
 #[test]

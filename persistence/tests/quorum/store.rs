@@ -24,6 +24,11 @@ pub enum Mutation {
         core: u16,
         first: u32,
     },
+    /// Several rows of one partition.
+    Registered {
+        generation: u64,
+        cores: u16,
+    },
     Oldest(u64),
     Drop {
         generation: u64,
@@ -128,6 +133,11 @@ impl Replica {
             Mutation::Listed { generation, core, first } => {
                 let old = self.listed.entry((generation, core)).or_default();
                 *old = first.max(*old);
+            }
+            Mutation::Registered { generation, cores } => {
+                for core in 0..cores {
+                    self.listed.entry((generation, core)).or_default();
+                }
             }
             Mutation::Oldest(oldest) => self.oldest = self.oldest.max(oldest),
             Mutation::Drop { generation, core, segment } => {
