@@ -26,7 +26,7 @@ enum Purpose {
 
 enum Role {
     Taker {
-        taker: Taker,
+        taker: Box<Taker>,
         asked: bool,
         fenced: Option<Fenced>,
     },
@@ -79,7 +79,7 @@ pub struct Process {
 
 impl Process {
     pub fn new(index: usize, dir: u64, cores: u16) -> Process {
-        let taker = Taker::new(1_000 + index as u64, dir, cores);
+        let taker = Box::new(Taker::new(1_000 + index as u64, dir, cores));
         Process {
             index,
             dir,
