@@ -8,9 +8,11 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod config;
 mod delete;
 mod error;
+mod levels;
 mod pages;
 mod read;
 mod schema;
@@ -26,6 +28,7 @@ use persistence::{
     Backend, BackendError, Batch, Load, Loaded, Page, Paged, Removed, Scan, Scanned,
 };
 use scylla::client::session::Session;
+use scylla::statement::Consistency;
 use statements::Prepared;
 use std::future::Future;
 use std::sync::{Arc, mpsc};
@@ -50,8 +53,10 @@ pub struct Scylla {
 struct Connection {
     session: Session,
     prepared: Prepared,
-    /// Whose checkpoints these are.
+    /// Whose checkpoints these are, and whose blocks.
     log: String,
+    /// Of reads that see what transactions did.
+    serial_read: Consistency,
 }
 
 /// The thread that tokio lives in.
@@ -97,14 +102,31 @@ impl Scylla {
     /// Connects to a store whose schema is this build's. `log` is the name of the data
     /// directory, letters and digits: the keyspace belongs to the first one that opens it.
     pub fn open(config: &Config, log: &str) -> Result<Scylla, OpenError> {
+        assert!(log.chars().all(|c| c.is_ascii_alphanumeric()), "{log:?} is a plain name");
+        Scylla::open_for(config, log, false)
+    }
+
+    /// As `open`, for a node whose logs are in the store as well; `node`: its name, without
+    /// quotes. The keyspace belongs to the first node that opens it, at the level (not `Local`)
+    /// and in the datacenter where it did.
+    pub fn open_node(config: &Config, node: &str) -> Result<Scylla, OpenError> {
+        Scylla::open_for(config, node, true)
+    }
+
+    fn open_for(config: &Config, log: &str, is_node: bool) -> Result<Scylla, OpenError> {
         let side = Side::start()?;
         let (config, log) = (config.clone(), log.to_owned());
         let connection = side.run(async move {
             let session = schema::connect(&config).await?;
             schema::check(&session, &config).await?;
-            schema::own(&session, &config, &log).await?;
+            let owner = match is_node {
+                true => levels::check(&session, &config, &log).await?,
+                false => log.clone(),
+            };
+            schema::own(&session, &config, &owner).await?;
             let prepared = Prepared::new(&session, |why| config.unreachable(why)).await?;
-            Ok::<_, OpenError>(Connection { session, prepared, log })
+            let serial_read = config.serial_read();
+            Ok::<_, OpenError>(Connection { session, prepared, log, serial_read })
         })?;
         Ok(Scylla { side, connection: Arc::new(connection) })
     }

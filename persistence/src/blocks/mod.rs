@@ -11,10 +11,12 @@
 //! Where a taker stopped to read is written in the headers of its own logs, as on a disk: a second
 //! taker that finds those takes them over, and otherwise nothing rests on the first one's reading.
 
+mod held;
 mod lease;
 mod owner;
 mod taker;
 
+pub use held::{BlockStore, HeldNode, TakeNode, TakenNode};
 pub use lease::{LEASE_US, Lease, RENEW_US};
 pub use owner::{Deposed, Owner, OwnerDone, OwnerOp};
 pub use taker::{LEASE_MARGIN_US, OldLog, Taken, Taker, TakerDone, TakerOp, TakerStep, WATCH_US};

@@ -74,6 +74,7 @@ impl Node {
             password: String::new(),
             datacenter: String::new(),
             replication: Replication::Everywhere(1),
+            level: wire::AckLevel::Local,
         }
     }
 
