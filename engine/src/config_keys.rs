@@ -1,6 +1,7 @@
 //! Every key of the configuration: one table that sets, prints and explains.
 
 use crate::config::{Config, StoreKind};
+use shards::AckLevel;
 use std::ops::RangeInclusive;
 
 /// One key.
@@ -122,6 +123,40 @@ pub const KEYS: &[Key] = &[
         get: |config| config.watchdog_s.to_string(),
         set: |config, text| {
             config.watchdog_s = number(text, 1..=3600)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "ack",
+        unit: "local|replicated|geo",
+        meaning: "a message is acked once it is on this server's disk, at a quorum of the \
+                  distributed store's nodes in this datacenter, or at one over three datacenters \
+                  or more; for life: another level needs another keyspace and data directory",
+        cost: "two round trips to the store for each ack, and no ack while it is away",
+        get: |config| match config.ack {
+            AckLevel::Local => "local".to_owned(),
+            AckLevel::Replicated => "replicated".to_owned(),
+            AckLevel::Geo => "geo".to_owned(),
+        },
+        set: |config, text| {
+            config.ack = match text {
+                "local" => AckLevel::Local,
+                "replicated" => AckLevel::Replicated,
+                "geo" => AckLevel::Geo,
+                _ => return Err("local, replicated or geo".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "node",
+        unit: "name",
+        meaning: "name of the logs in the store where ack is not local; a process with the same \
+                  name takes over, once the lease of the other one is over",
+        cost: "nothing",
+        get: |config| config.node.clone(),
+        set: |config, text| {
+            config.node = if text.is_empty() { String::new() } else { plain(text, 48, "_-")? };
             Ok(())
         },
     },
@@ -512,7 +547,7 @@ pub const KEYS: &[Key] = &[
         number,
         1..=64,
         "writes",
-        "log writes in flight at one shard",
+        "log writes in flight at one shard, where the log is on the disk; in the store: 8",
         "smaller groups"
     ),
     limit!(

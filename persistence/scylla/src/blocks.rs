@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::statements::Statement::*;
 use crate::write::int;
-use crate::{Connection, Scylla};
+use crate::{Connection, Scylla, Side};
 use persistence::blocks::{
     BLOCKS_IN_FLIGHT, Block, BlockStore, Deposed, HeldNode, Lease, ListedLog, LogList, Owner,
     OwnerDone, OwnerOp, RENEW_US, Seal, TakeNode, TakenNode, Taker, TakerDone, TakerOp, TakerStep,
@@ -286,7 +286,7 @@ impl BlockStore for Scylla {
         });
         let lease = self.side.handle.spawn(held.clone().keep_lease()).abort_handle();
         held.lease.set(lease).expect("set once");
-        Ok(Some((Arc::new(Held(held)), taken)))
+        Ok(Some((Arc::new(Held(held, self.side.clone())), taken)))
     }
 }
 
@@ -386,7 +386,7 @@ impl Node {
 }
 
 /// A node as the server holds it.
-struct Held(Arc<Node>);
+struct Held(Arc<Node>, #[expect(dead_code, reason = "its thread serves the logs")] Arc<Side>);
 
 impl HeldNode for Held {
     fn device(&self, core: u16, tell: Box<dyn Fn(IoDone) + Send>) -> Box<dyn FnMut(IoOp) + Send> {

@@ -45,7 +45,7 @@ const INBOX_BUCKET: u64 = 4_096;
 
 /// The store, connected.
 pub struct Scylla {
-    side: Side,
+    side: Arc<Side>,
     connection: Arc<Connection>,
 }
 
@@ -128,7 +128,7 @@ impl Scylla {
             let serial_read = config.serial_read();
             Ok::<_, OpenError>(Connection { session, prepared, log, serial_read })
         })?;
-        Ok(Scylla { side, connection: Arc::new(connection) })
+        Ok(Scylla { side: Arc::new(side), connection: Arc::new(connection) })
     }
 
     /// Makes the keyspace and tables, or brings them to this build's version. Doing it again
