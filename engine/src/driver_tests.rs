@@ -2,6 +2,7 @@
 
 use crate::backend_port;
 use crate::driver::{KernelDriver, KernelDriverConfig};
+use crate::log_device::LogPlace;
 use crate::mesh::{MeshPorts, mesh};
 use crate::{accept, segments};
 use bytes::Bytes;
