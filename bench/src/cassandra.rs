@@ -96,8 +96,13 @@ impl Node {
 }
 
 impl Cassandra {
+    /// Starts one node with nothing in it, and waits for it.
+    pub fn start(dir: &Path) -> Result<Cassandra, ServerError> {
+        Cassandra::start_cluster(dir, Cluster { nodes: 1, datacenters: false })
+    }
+
     /// Starts nodes with nothing in them, one after the other, and waits for them.
-    pub fn start(dir: &Path, cluster: Cluster) -> Result<Cassandra, ServerError> {
+    pub fn start_cluster(dir: &Path, cluster: Cluster) -> Result<Cassandra, ServerError> {
         let port = free_address().port();
         let mut nodes = Vec::new();
         for number in 1..=cluster.nodes {

@@ -156,7 +156,8 @@ impl<'a> Run<'a> {
             crate::progress("starting Cassandra");
             let datacenters = args.ack == Ack::Geo;
             let nodes = if datacenters { args.store_nodes.max(3) } else { args.store_nodes };
-            let node = Cassandra::start(scratch.path(), Cluster { nodes, datacenters })?;
+            let cluster = Cluster { nodes, datacenters };
+            let node = Cassandra::start_cluster(scratch.path(), cluster)?;
             node.serve(&mut launch)?;
             launch.set("ack", format!("{:?}", args.ack).to_lowercase());
             launch.set("node", "kill9");
