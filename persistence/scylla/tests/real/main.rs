@@ -8,6 +8,7 @@ mod node;
 mod rows;
 
 mod errors;
+mod takeover;
 
 use history::{History, Random, Readable, batches, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};
