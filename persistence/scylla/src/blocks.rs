@@ -206,11 +206,7 @@ impl Connection {
             TakerOp::Register { generation, cores } => {
                 self.register(*generation, *cores).await.map(|()| TakerDone::Done)
             }
-            TakerOp::Fence { from, to } => {
-                // Whatever came back, the read that follows tells what holds.
-                let _ = self.fence(*from, *to).await;
-                Ok(TakerDone::Done)
-            }
+            TakerOp::Fence { from, to } => self.fence(*from, *to).await.map(|()| TakerDone::Done),
             TakerOp::Read { generation, core, segment } => {
                 self.blocks(*generation, *core, *segment).await.map(TakerDone::Blocks)
             }
@@ -248,6 +244,7 @@ impl BlockStore for Scylla {
     ) -> std::result::Result<Option<TakenNode>, BackendError> {
         let TakeNode { cores, dir, taker, now_us } = node;
         let mut taker = Taker::new(taker, dir, cores);
+        let mut unknown = 0;
         let taken = loop {
             let op = match taker.step(now_us()) {
                 TakerStep::Taken(taken) => break taken,
@@ -260,16 +257,23 @@ impl BlockStore for Scylla {
                     continue;
                 }
             };
+            let fences = matches!(op, TakerOp::Fence { .. });
             let done = self.run(|connection| async move {
                 let mut failures = 0;
                 loop {
                     match connection.taker_op(&op).await {
-                        Err(Failure::Unanswered(_)) if failures < TRIES => failures += 1,
-                        answer => return answer,
+                        Err(Failure::Unanswered(_)) if !fences && failures < TRIES => failures += 1,
+                        answer => return Ok(answer),
                     }
                     sleep(RETRY).await;
                 }
             })?;
+            // Whatever came back, the read that follows tells whether it happened.
+            let done = match done {
+                Err(_) if fences && unknown < TRIES => TakerDone::Done,
+                done => done?,
+            };
+            unknown += u32::from(fences);
             taker.complete(done, now_us());
         };
         let listed = taken.logs.iter().map(|log| log.listed);
