@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, fs};
+use std::{env, fs, io};
 
 /// (key, value) of everything that a reader needs to compare two results.
 pub fn facts() -> Vec<(&'static str, Value)> {
@@ -24,6 +24,35 @@ pub fn facts() -> Vec<(&'static str, Value)> {
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("command", json!(env::args().skip(1).collect::<Vec<_>>().join(" "))),
     ]
+}
+
+/// The processors' time since boot, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticks {
+    all: u64,
+    /// In which a processor had work, and the host gave it to others.
+    stolen: u64,
+}
+
+impl Ticks {
+    /// Of all processors.
+    pub fn now() -> io::Result<Ticks> {
+        Ticks::parse(&fs::read_to_string("/proc/stat")?)
+            .ok_or_else(|| crate::process::odd("/proc/stat"))
+    }
+
+    /// Line 1: user, nice, system, idle, iowait, irq, softirq, steal, and what counts twice.
+    fn parse(stat: &str) -> Option<Ticks> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        Some(Ticks { all: ticks.iter().take(8).sum(), stolen: *ticks.get(7)? })
+    }
+
+    /// What the host took of the time since then, in percent.
+    pub fn stolen_percent_since(&self, before: &Ticks) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        100.0 * self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+    }
 }
 
 fn read(path: &str) -> String {
@@ -77,6 +106,14 @@ fn date(time: SystemTime) -> String {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn stolen_time_is_a_part_of_all() {
+        let before = Ticks::parse("cpu  10 0 20 60 0 0 5 5 7 0\ncpu0 1").unwrap();
+        let after = Ticks::parse("cpu  20 0 40 120 0 5 5 10 9 0\ncpu0 1").unwrap();
+        assert_eq!(after.stolen_percent_since(&before), 5.0);
+        assert!(Ticks::parse("cpu  10 0 20").is_none());
+    }
 
     #[test]
     fn dates_are_right_around_leap_days_and_year_ends() {

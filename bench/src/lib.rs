@@ -20,6 +20,7 @@ mod html;
 mod idle;
 mod kill9;
 pub mod ledger;
+mod loopback;
 pub mod process;
 mod random;
 mod recovery;

@@ -4,8 +4,8 @@
 mod support;
 
 fn chat(arguments: &[&str]) {
-    let common = ["--pairs", "3", "--depth", "4", "--seconds", "1", "--rounds", "1"];
-    let arguments = [arguments, &common[..]].concat();
+    let common = "--pairs 3 --depth 4 --seconds 1 --rounds 1 --tries 1";
+    let arguments = [arguments, &common.split(' ').collect::<Vec<_>>()].concat();
     let (result, _) = support::bench(&arguments);
     for key in ["lost", "duplicated", "reordered", "foreign"] {
         assert_eq!(result[key], 0, "{result:#}");

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Version of everything below the directory.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 /// Each `ringmail restored` moves every inbox epoch by so much: more than a user's own epoch can
 /// have been raised by since the copy was made.
 const EPOCHS_PER_RESTORE: u64 = 1 << 32;

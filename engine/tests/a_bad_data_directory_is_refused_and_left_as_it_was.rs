@@ -26,7 +26,7 @@ fn expect(dir: &Dir, command: &mut Command, words: &[&str]) {
 fn of_another_format_version() {
     let dir = used();
     fs::write(dir.data().join("format"), "2\n").unwrap();
-    expect(&dir, &mut ringmail(&dir), &["data", "format version 2, this build knows 3", "run the"]);
+    expect(&dir, &mut ringmail(&dir), &["data", "format version 2, this build knows 4", "run the"]);
 }
 
 #[test]

@@ -150,7 +150,12 @@ impl Content {
 
     /// The body; empty where there is none here.
     pub fn body(&self) -> Bytes {
-        if let Content::Body(body) = self { body.clone() } else { Bytes::new() }
+        self.clone().into_body()
+    }
+
+    /// As `body`, without counting one reader more.
+    pub fn into_body(self) -> Bytes {
+        if let Content::Body(body) = self { body } else { Bytes::new() }
     }
 
     /// The body goes; true if there was one.

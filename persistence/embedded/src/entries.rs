@@ -69,15 +69,15 @@ impl Tables {
         Ok(trimmed)
     }
 
-    /// Entries above `after` up to `upto`: all, or more than `count`.
+    /// Entries above `after` up to `upto`, lowest number first: all, or more than `count`.
     pub fn entries_after(
         &self,
         snapshot: &Snapshot,
         user: UserId,
         (after, upto): (Seq, Seq),
         count: u64,
-    ) -> Result<BTreeMap<Seq, Entry>> {
-        let (mut found, mut run) = (BTreeMap::new(), after);
+    ) -> Result<Vec<Entry>> {
+        let (mut found, mut run): (Vec<Entry>, Seq) = (Vec::new(), after);
         let keys = keys::entries(user, after + 1, 0)..=keys::entries(user, Seq::MAX, Seq::MAX);
         for row in snapshot.range(&self.entries, keys) {
             let (key, row) = row.into_inner()?;
@@ -85,12 +85,16 @@ impl Tables {
             for inbox_seq in number(&key, 16)?..=number(&key, 8)? {
                 let length = r.varint("length")? as usize;
                 let bytes = r.take(length, "entry")?;
-                if inbox_seq > after && inbox_seq <= upto && !found.contains_key(&inbox_seq) {
-                    found.insert(inbox_seq, values::read_entry(user, inbox_seq, bytes)?);
+                if inbox_seq > after
+                    && inbox_seq <= upto
+                    && let Some(at) = place_of_new(&found, inbox_seq)
+                {
+                    found.insert(at, values::read_entry(user, inbox_seq, bytes)?);
                 }
             }
             r.end("entries")?;
-            while found.contains_key(&(run + 1)) {
+            let is_at = |entry: &Entry, run| entry.inbox_seq == run + 1;
+            while found.get((run - after) as usize).is_some_and(|entry| is_at(entry, run)) {
                 run += 1;
             }
             // A number that is missing may stand in a later row, which overlaps this one.
@@ -114,5 +118,15 @@ impl Tables {
         }
         self.remove_all(&self.entries, self.entries.range(keys()))?;
         Ok(count)
+    }
+}
+
+/// Where a number belongs; `None`: it is there.
+fn place_of_new(found: &[Entry], inbox_seq: Seq) -> Option<usize> {
+    match found.last() {
+        Some(last) if last.inbox_seq >= inbox_seq => {
+            found.binary_search_by_key(&inbox_seq, |entry| entry.inbox_seq).err()
+        }
+        _ => Some(found.len()),
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | messages | low user, high user, conv_seq | message |
 //! | messages | low user, high user, conv_seq, `c` | what changed that message |
+//! | messages | low user, high user, last conv_seq of 256, `w` | who wrote which of those |
 //! | entries | user, last inbox_seq, first | inbox entries, from the first on |
 //! | conversations | low user, high user | head and its time |
 //! | conversations | low user, high user, sender, outbox | next and device |
@@ -26,10 +27,12 @@
 //! | members | user, peer, `h`, first | last place of a hidden range |
 //! | members | user, peer, `l` | inbox number of the newest message |
 
+use crate::authors::PLACES;
 use persistence::ConvKey;
 use wire::{DeviceId, OutboxId, Seq, UserId};
 
 pub const CHANGE: u8 = b'c';
+pub const AUTHORS: u8 = b'w';
 
 /// Tags of users' rows; those from `PEER` on are not part of a user's own state.
 pub mod user {
@@ -83,6 +86,12 @@ pub fn message(conv: ConvKey, conv_seq: Seq) -> Vec<u8> {
 pub fn change(conv: ConvKey, target: Seq) -> Vec<u8> {
     let [low, high] = pair(conv);
     tagged([low, high, target], CHANGE, &[])
+}
+
+/// The row of the `block`th run of `authors::PLACES` places.
+pub fn authors(conv: ConvKey, block: u64) -> Vec<u8> {
+    let [low, high] = pair(conv);
+    tagged([low, high, block * PLACES + (PLACES - 1)], AUTHORS, &[])
 }
 
 pub fn entries(user: UserId, last: Seq, first: Seq) -> Vec<u8> {

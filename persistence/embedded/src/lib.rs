@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authors;
 mod delete;
 mod entries;
 mod error;

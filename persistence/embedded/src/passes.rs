@@ -34,11 +34,7 @@ struct Pass {
 
 impl<'a> Passes<'a> {
     /// For the peers' messages among these entries.
-    pub fn new<'e>(
-        tables: &'a Tables,
-        snapshot: &'a Snapshot,
-        entries: impl Iterator<Item = &'e Entry>,
-    ) -> Passes<'a> {
+    pub fn new(tables: &'a Tables, snapshot: &'a Snapshot, entries: &[Entry]) -> Passes<'a> {
         let mut by_conv = BTreeMap::new();
         for entry in entries {
             let EntryKind::Peer { at: PlaceAt { conv, conv_seq, .. }, .. } = entry.kind else {

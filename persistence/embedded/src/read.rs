@@ -123,57 +123,32 @@ impl Tables {
         Ok(state)
     }
 
-    /// See `MemberState::own_above_read`.
-    fn own_above_read(
-        &self,
-        snapshot: &Snapshot,
-        id: UserId,
-        conv: ConvKey,
-        state: &MemberState,
-    ) -> Result<Vec<Seq>> {
-        let (first, last) = state.above_read().into_inner();
-        if first > last {
-            return Ok(Vec::new());
-        }
-        let mut of_peer = vec![false; (last - first + 1) as usize];
-        let rows = keys::message(conv, first)..=keys::message(conv, last);
-        for row in snapshot.range(&self.messages, rows) {
-            let (key, row) = row.into_inner()?;
-            if key.len() == 24 {
-                let seq = number(&key, 16)?;
-                let row = values::read_message(conv, seq, &row)?;
-                of_peer[(seq - first) as usize] = row.sender != id && row.is_plain();
-            }
-        }
-        Ok(state.own_among(of_peer))
-    }
-
     /// Reads a range of an inbox and joins the bodies.
     pub fn scan(&self, scan: &Scan) -> Result<Scanned> {
-        let mut scanned = Scanned { entries: Vec::new(), covered: scan.upto };
         let snapshot = self.database.snapshot();
         // A row may hold entries that are trimmed before others.
         let trimmed = snapshot.get(&self.users, keys::of_user(scan.user, user::TRIMMED))?;
         let after = trimmed.map_or(Ok(0), |row| read(&row))?.max(scan.after);
         if after >= scan.upto {
-            return Ok(scanned);
+            return Ok(Scanned { entries: Vec::new(), covered: scan.upto });
         }
         let (range, count) = ((after, scan.upto), u64::from(scan.entries_max));
-        let entries = self.entries_after(&snapshot, scan.user, range, count)?;
-        let mut passes = Passes::new(self, &snapshot, entries.values());
-        let mut bytes = 0;
-        for mut entry in entries.into_values() {
-            let full = scanned.entries.len() >= scan.entries_max as usize;
-            if let Some(last) = scanned.entries.last()
-                && (full || bytes > scan.bytes_max as usize)
-            {
-                scanned.covered = last.inbox_seq;
+        let mut entries = self.entries_after(&snapshot, scan.user, range, count)?;
+        let mut passes = Passes::new(self, &snapshot, &entries);
+        let (mut filled, mut bytes) = (0, 0);
+        for entry in &mut entries {
+            let full = filled >= scan.entries_max as usize || bytes > scan.bytes_max as usize;
+            if full && filled > 0 {
                 break;
             }
             bytes += self.fill(&snapshot, &mut passes, &mut entry.kind)?;
-            scanned.entries.push(entry);
+            filled += 1;
         }
-        Ok(scanned)
+        let cut = filled < entries.len();
+        entries.truncate(filled);
+        let last = entries.last().filter(|_| cut);
+        let covered = last.map_or(scan.upto, |entry| entry.inbox_seq);
+        Ok(Scanned { entries, covered })
     }
 
     /// Joins an entry's body, and returns its length.
@@ -188,7 +163,7 @@ impl Tables {
                 let row = passes.message(at.conv, at.conv_seq)?;
                 let missing = Reader::new(&[]).error("peer's message", "is missing");
                 let row = values::read_message(at.conv, at.conv_seq, &row.ok_or(missing)?)?;
-                *body = row.content.body();
+                *body = row.content.into_body();
                 Ok(body.len())
             }
             EntryKind::PeerChange { at, change, body } => {

@@ -1,6 +1,7 @@
 //! Writing a batch: one atomic write, synced before it returns. Rows are read, joined and put
 //! back, so what stands in a table never goes back.
 
+use crate::authors::NewAuthors;
 use crate::error::StoreError;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
@@ -55,6 +56,7 @@ impl Tables {
                 rows.insert((conv, target), row);
             }
         }
+        let mut authors = NewAuthors::default();
         for ((conv, conv_seq), mut row) in rows {
             if row.origin.is_none()
                 && let Some(there) = self.message(conv, conv_seq)?
@@ -64,8 +66,10 @@ impl Tables {
             if matches!(row.content, Content::Body(_)) && self.is_deleted(batch, &row)? {
                 row.content.empty();
             }
+            authors.add(&row);
             out.insert(&self.messages, keys::message(conv, conv_seq), values::message(&row));
         }
+        authors.write(out, self)?;
         for (&conv, head) in &batch.conversations {
             join_row(out, &self.conversations, keys::conversation(conv), head)?;
         }
