@@ -97,7 +97,6 @@ impl Node {
 
 impl Cassandra {
     /// Starts one node with nothing in it, and waits for it.
-    #[allow(dead_code)]
     pub fn start(dir: &Path) -> Result<Cassandra, ServerError> {
         Cassandra::start_cluster(dir, Cluster { nodes: 1, datacenters: false })
     }

@@ -156,8 +156,10 @@ impl<'a> Run<'a> {
             crate::progress("starting Cassandra");
             let datacenters = args.ack == Ack::Geo;
             let nodes = if datacenters { args.store_nodes.max(3) } else { args.store_nodes };
-            let cluster = Cluster { nodes, datacenters };
-            let node = Cassandra::start_cluster(scratch.path(), cluster)?;
+            let node = match nodes {
+                1 => Cassandra::start(scratch.path())?,
+                _ => Cassandra::start_cluster(scratch.path(), Cluster { nodes, datacenters })?,
+            };
             node.serve(&mut launch)?;
             launch.set("ack", format!("{:?}", args.ack).to_lowercase());
             launch.set("node", "kill9");
