@@ -112,13 +112,14 @@ impl Cassandra {
         Ok(Cassandra { cluster, nodes, last: 0 })
     }
 
+    fn address_of(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1 + node as u8], self.nodes[node].port))
+    }
+
     /// Lets a server use it, and makes its tables.
     pub fn serve(&self, launch: &mut Launch) -> Result<(), ServerError> {
-        let address = |(index, node): (usize, &Node)| {
-            let address = SocketAddr::from(([127, 0, 0, 1 + index as u8], node.port));
-            address.to_string()
-        };
-        let addresses: Vec<String> = self.nodes.iter().enumerate().map(address).collect();
+        let all = 0..self.nodes.len();
+        let addresses: Vec<String> = all.map(|node| self.address_of(node).to_string()).collect();
         launch.set("store.kind", "scylla");
         launch.set("store.addresses", addresses.join(","));
         if self.cluster.datacenters {
