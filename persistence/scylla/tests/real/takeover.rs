@@ -45,7 +45,12 @@ fn take(config: &Config, taker: u64, dir: u64) -> Process {
         reading.take(&log.found()).expect("sound");
     }
     let (tell, done) = channel();
-    let ops = held.device(0, Box::new(move |io_done| drop(tell.send(io_done))));
+    let ops = held.device(
+        0,
+        Box::new(move |io_done| {
+            let _ = tell.send(io_done);
+        }),
+    );
     let log = Log::start(CONFIG, reading.finish().deal(0, 1));
     Process { _store: store, held, taken, log, ops, done, deposed }
 }
