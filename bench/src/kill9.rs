@@ -199,9 +199,12 @@ impl<'a> Run<'a> {
             let server = self.launch.start()?;
             // One that got ready sooner than usual makes the next kill an early one.
             let early = self.early_kills < (self.kills + 1) / EARLY_EVERY;
-            let server = if early { self.run_early(server)? } else { self.run_ready(server)? };
             let every = self.args.take_over_every;
-            if every > 0 && self.kills % every == every / 2 {
+            // Only from one that has the node can it be taken.
+            let takes_over = every > 0 && self.kills % every == every / 2;
+            let early = early && !takes_over;
+            let server = if early { self.run_early(server)? } else { self.run_ready(server)? };
+            if takes_over {
                 self.take_over(server)?;
             } else {
                 server.kill();
