@@ -388,7 +388,11 @@ impl<'a> Run<'a> {
         if verdict.acked == 0 {
             report.invalidate("nothing was acked");
         }
-        let faults = &self.crowd.faults;
+        // One that is stopped is silent, and so is a log in a store that is away.
+        let from_store = self.args.ack != Ack::Local;
+        let silent = |fault: &&String| from_store && fault.starts_with("the server is silent");
+        let (silences, faults): (Vec<_>, Vec<_>) = self.crowd.faults.iter().partition(silent);
+        report.set("silences", silences.len());
         if let Some(fault) = faults.first() {
             report.fail(format!("{} faults seen by clients, the first: {fault}", faults.len()));
         }
