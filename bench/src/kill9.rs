@@ -24,7 +24,7 @@ const STORE_DOWN: Duration = Duration::from_secs(1);
 /// A process that another one replaced ends by then, once it wakes.
 const WAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// A store that does not answer by then does not start.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
+const STORE_PATIENCE: Duration = Duration::from_secs(180);
 /// For the last messages to find their way, and for the reading back.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
