@@ -47,7 +47,8 @@ pub struct Kill9Args {
     /// datacenter of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     store_nodes: u8,
-    /// A node of the store is killed too, once in so many kills, and started again under load; 0: never
+    /// A node of the store is killed too, once in so many kills, and started again under load;
+    /// 0: never
     #[arg(long, default_value_t = 10)]
     store_kill_every: u64,
     /// Where messages are durable when they are acked; all but `local` need `--store scylla`

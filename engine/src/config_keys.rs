@@ -62,6 +62,8 @@ macro_rules! limit {
     };
 }
 
+const LEVELS: [AckLevel; 3] = [AckLevel::Local, AckLevel::Replicated, AckLevel::Geo];
+
 /// All keys, in the order of `ringmail config print`.
 pub const KEYS: &[Key] = &[
     Key {
@@ -133,18 +135,10 @@ pub const KEYS: &[Key] = &[
                   distributed store's nodes in this datacenter, or at one over three datacenters \
                   or more; for life: another level needs another keyspace and data directory",
         cost: "two round trips to the store for each ack, and no ack while it is away",
-        get: |config| match config.ack {
-            AckLevel::Local => "local".to_owned(),
-            AckLevel::Replicated => "replicated".to_owned(),
-            AckLevel::Geo => "geo".to_owned(),
-        },
+        get: |config| format!("{:?}", config.ack).to_lowercase(),
         set: |config, text| {
-            config.ack = match text {
-                "local" => AckLevel::Local,
-                "replicated" => AckLevel::Replicated,
-                "geo" => AckLevel::Geo,
-                _ => return Err("local, replicated or geo".to_owned()),
-            };
+            let level = LEVELS.iter().find(|level| format!("{level:?}").to_lowercase() == text);
+            config.ack = *level.ok_or("local, replicated or geo")?;
             Ok(())
         },
     },

@@ -58,8 +58,8 @@ pub enum LogError {
     Store(BackendError),
     /// Acks came from the disk so far.
     #[error(
-        "the logs in {0} were written with ack = \"local\", and a level is kept for life; set ack = \
-         \"local\", or name another directory with --data-dir"
+        "the logs in {0} were written with ack = \"local\", and a level is kept for life; set \
+         ack = \"local\", or name another directory with --data-dir"
     )]
     Local(PathBuf),
 }

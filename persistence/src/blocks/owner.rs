@@ -48,9 +48,9 @@ pub enum OwnerDone {
 
 /// The node's seal names somebody else: nothing of this process counts any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("another process took over this node{}", by.map_or(String::new(), |by| format!(", as incarnation {by}")))]
+#[error("another process took over this node, as incarnation {}", by.unwrap_or(0))]
 pub struct Deposed {
-    /// The incarnation that is found, if a seal is there.
+    /// The incarnation that is found; `None`: the seal is gone.
     pub by: Option<u64>,
 }
 
