@@ -9,11 +9,30 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// One node. It ends with this program, which holds its standard input.
+/// How the nodes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// How many, 1 to 9; on 127.0.0.1, 127.0.0.2 …
+    pub nodes: u8,
+    /// Each in a datacenter of its own, dc1, dc2 …
+    pub datacenters: bool,
+}
+
+/// Some nodes. They end with this program, which holds their standard input.
 #[derive(Debug)]
 pub struct Cassandra {
+    cluster: Cluster,
+    nodes: Vec<Node>,
+    /// The one that was started again last.
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Node {
     dir: PathBuf,
-    address: SocketAddr,
+    port: u16,
+    /// Settings of the script.
+    settings: Vec<(&'static str, String)>,
     child: Child,
     lines: Receiver<String>,
 }
@@ -22,10 +41,17 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> ServerError {
     move |error| ServerError::System(what, error)
 }
 
-fn spawn(dir: &Path, address: SocketAddr) -> Result<(Child, Receiver<String>), ServerError> {
+type Spawned = (Child, Receiver<String>);
+
+fn spawn(
+    dir: &Path,
+    port: u16,
+    settings: &[(&'static str, String)],
+) -> Result<Spawned, ServerError> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../persistence/scylla/cassandra");
     let mut command = Command::new(script);
-    command.arg(dir).arg(address.port().to_string()).env("CASSANDRA_UNTIL_EOF", "1");
+    command.arg(dir).arg(port.to_string()).env("CASSANDRA_UNTIL_EOF", "1");
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(system("run persistence/scylla/cassandra"))?;
     let output = BufReader::new(child.stdout.take().expect("piped"));
@@ -38,12 +64,17 @@ fn spawn(dir: &Path, address: SocketAddr) -> Result<(Child, Receiver<String>), S
     Ok((child, lines))
 }
 
-impl Cassandra {
-    /// Starts one with nothing in it, and waits for it.
-    pub fn start(dir: &Path) -> Result<Cassandra, ServerError> {
-        let (dir, address) = (dir.join("cassandra"), free_address());
-        let (child, lines) = spawn(&dir, address)?;
-        let mut node = Cassandra { dir, address, child, lines };
+impl Node {
+    fn start(dir: PathBuf, port: u16, number: u8, cluster: Cluster) -> Result<Node, ServerError> {
+        let mut settings = Vec::new();
+        if cluster.nodes > 1 {
+            settings.push(("CASSANDRA_NODE", number.to_string()));
+        }
+        if cluster.datacenters {
+            settings.push(("CASSANDRA_DATACENTER", format!("dc{number}")));
+        }
+        let (child, lines) = spawn(&dir, port, &settings)?;
+        let node = Node { dir, port, settings, child, lines };
         match node.lines.recv_timeout(Duration::from_secs(300)) {
             Ok(line) if line.starts_with("ready ") => Ok(node),
             _ => Err(ServerError::Ended(node.last_words())),
@@ -56,45 +87,83 @@ impl Cassandra {
         self.address
     }
 
-    fn last_words(&mut self) -> String {
+    fn last_words(&self) -> String {
         let log = self.dir.join("output.log");
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let last = text.lines().last().unwrap_or("nothing").to_owned();
         format!("Cassandra says in {}: {last}", log.display())
     }
 
+    fn kill(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Cassandra {
+    /// Starts one node with nothing in it, and waits for it.
+    pub fn start(dir: &Path) -> Result<Cassandra, ServerError> {
+        Cassandra::start_cluster(dir, Cluster { nodes: 1, datacenters: false })
+    }
+
+    /// Starts nodes with nothing in them, one after the other, and waits for them.
+    pub fn start_cluster(dir: &Path, cluster: Cluster) -> Result<Cassandra, ServerError> {
+        let port = free_address().port();
+        let mut nodes = Vec::new();
+        for number in 1..=cluster.nodes {
+            let dir = dir.join(format!("cassandra-{number}"));
+            nodes.push(Node::start(dir, port, number, cluster)?);
+        }
+        Ok(Cassandra { cluster, nodes, last: 0 })
+    }
+
+    fn address_of(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1 + node as u8], self.nodes[node].port))
+    }
+
     /// Lets a server use it, and makes its tables.
     pub fn serve(&self, launch: &mut Launch) -> Result<(), ServerError> {
+        let all = 0..self.nodes.len();
+        let addresses: Vec<String> = all.map(|node| self.address_of(node).to_string()).collect();
         launch.set("store.kind", "scylla");
-        launch.set("store.addresses", self.address);
-        launch.set("store.replication", 1);
+        launch.set("store.addresses", addresses.join(","));
+        if self.cluster.datacenters {
+            let copies: Vec<_> = (1..=self.cluster.nodes).map(|n| format!("dc{n}:1")).collect();
+            launch.set("store.replication", copies.join(","));
+            launch.set("store.datacenter", "dc1");
+        } else {
+            launch.set("store.replication", self.cluster.nodes);
+        }
         launch.run(&["store", "migrate"]).map(|_| ())
     }
 
-    /// kill -9.
+    /// kill -9 of one node: each in its turn.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.last = (self.last + 1) % self.nodes.len();
+        self.nodes[self.last].kill();
     }
 
     /// Starts it again after a kill; see `is_ready`.
     pub fn start_again(&mut self) -> Result<(), ServerError> {
-        (self.child, self.lines) = spawn(&self.dir, self.address)?;
+        let node = &mut self.nodes[self.last];
+        (node.child, node.lines) = spawn(&node.dir, node.port, &node.settings)?;
         Ok(())
     }
 
     /// It answers, since it was started again.
     pub fn is_ready(&mut self) -> Result<bool, ServerError> {
-        match self.lines.try_recv() {
+        let node = &self.nodes[self.last];
+        match node.lines.try_recv() {
             Ok(_) => Ok(true),
             Err(mpsc::TryRecvError::Empty) => Ok(false),
-            Err(mpsc::TryRecvError::Disconnected) => Err(ServerError::Ended(self.last_words())),
+            Err(mpsc::TryRecvError::Disconnected) => Err(ServerError::Ended(node.last_words())),
         }
     }
 }
 
 impl Drop for Cassandra {
     fn drop(&mut self) {
-        self.kill();
+        self.nodes.iter_mut().for_each(Node::kill);
     }
 }

@@ -2,12 +2,13 @@
 //! At the end everything is read back and compared with what was acked.
 
 use crate::body::CHAT_BYTES;
-use crate::cassandra::Cassandra;
+use crate::cassandra::{Cassandra, Cluster};
 use crate::crowd::{Crowd, Habits};
 use crate::random::Random;
 use crate::report::{Outputs, Report};
 use crate::server::{Launch, Running, Scratch, ServerError};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,8 +21,10 @@ const EARLY_EVERY: u64 = 5;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// The store stays away for so long, beside its start.
 const STORE_DOWN: Duration = Duration::from_secs(1);
+/// A process that another one replaced ends by then, once it wakes.
+const WAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// A store that does not answer by then does not start.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
+const STORE_PATIENCE: Duration = Duration::from_secs(180);
 /// For the last messages to find their way, and for the reading back.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,9 +43,21 @@ pub struct Kill9Args {
     /// The store behind the log; scylla: a real Cassandra is started beside the server
     #[arg(long, value_enum, default_value_t = Store::Embedded)]
     store: Store,
-    /// The store is killed too, once in so many kills, and started again under load; 0: never
+    /// Nodes of the store, each with a copy of everything; for `--ack geo` at least 3, each in a
+    /// datacenter of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    store_nodes: u8,
+    /// A node of the store is killed too, once in so many kills, and started again under load;
+    /// 0: never
     #[arg(long, default_value_t = 10)]
     store_kill_every: u64,
+    /// Where messages are durable when they are acked; all but `local` need `--store scylla`
+    #[arg(long, value_enum, default_value_t = Ack::Local)]
+    ack: Ack,
+    /// Once in so many kills another process takes the node over, with an empty directory: of a
+    /// server that was killed, or that is stopped and wakes later, in turns; 0: never
+    #[arg(long, default_value_t = 0)]
+    take_over_every: u64,
     /// Users; each writes to all others
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     users: u32,
@@ -72,8 +87,22 @@ enum Store {
     Scylla,
 }
 
+/// An ack level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Ack {
+    Local,
+    Replicated,
+    Geo,
+}
+
 /// Runs `kill9`.
 pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
+    if args.store == Store::Embedded && args.ack != Ack::Local {
+        return Err("--ack other than local needs --store scylla".to_owned());
+    }
+    if args.take_over_every > 0 && args.ack == Ack::Local {
+        return Err("--take-over-every needs --ack replicated or geo".to_owned());
+    }
     let mut report = Report::new("kill9");
     let begun = Instant::now();
     let mut run = Run::new(&args).map_err(|error| error.to_string())?;
@@ -92,6 +121,8 @@ enum KillError {
     Server(#[from] ServerError),
     #[error("after kill {0}: {1}")]
     Ended(u64, String),
+    #[error("a process that was stopped and replaced goes on for {WAKE_PATIENCE:?}")]
+    Awake,
     #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}: {1}")]
     Unsettled(&'static str, String),
 }
@@ -105,6 +136,8 @@ struct Run<'a> {
     /// Dropped before the directory that it writes into.
     cassandra: Option<Cassandra>,
     store_kills: u64,
+    /// Takeovers of a killed and of a stopped server.
+    taken_over: [u64; 2],
     kills: u64,
     early_kills: u64,
     ready_ms: Vec<u64>,
@@ -122,8 +155,15 @@ impl<'a> Run<'a> {
         let mut cassandra = None;
         if args.store == Store::Scylla {
             crate::progress("starting Cassandra");
-            let node = Cassandra::start(scratch.path())?;
+            let datacenters = args.ack == Ack::Geo;
+            let nodes = if datacenters { args.store_nodes.max(3) } else { args.store_nodes };
+            let node = match nodes {
+                1 => Cassandra::start(scratch.path())?,
+                _ => Cassandra::start_cluster(scratch.path(), Cluster { nodes, datacenters })?,
+            };
             node.serve(&mut launch)?;
+            launch.set("ack", format!("{:?}", args.ack).to_lowercase());
+            launch.set("node", "kill9");
             cassandra = Some(node);
         }
         // The first start makes the key that tokens are signed with.
@@ -140,6 +180,7 @@ impl<'a> Run<'a> {
             crowd,
             cassandra,
             store_kills: 0,
+            taken_over: [0; 2],
             kills,
             early_kills,
             ready_ms,
@@ -159,8 +200,16 @@ impl<'a> Run<'a> {
             let server = self.launch.start()?;
             // One that got ready sooner than usual makes the next kill an early one.
             let early = self.early_kills < (self.kills + 1) / EARLY_EVERY;
+            let every = self.args.take_over_every;
+            // Only from one that has the node can it be taken.
+            let takes_over = every > 0 && self.kills % every == every / 2;
+            let early = early && !takes_over;
             let server = if early { self.run_early(server)? } else { self.run_ready(server)? };
-            server.kill();
+            if takes_over {
+                self.take_over(server)?;
+            } else {
+                server.kill();
+            }
             self.kills += 1;
             // Now and then a client dies with it.
             if self.random.below(4) == 0 {
@@ -236,6 +285,37 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Another process with an empty directory takes the node from this one, which is killed, or
+    /// is stopped and wakes when it is replaced.
+    fn take_over(&mut self, old: Running) -> Result<(), KillError> {
+        let stopped = self.taken_over[0] > self.taken_over[1];
+        self.taken_over[usize::from(stopped)] += 1;
+        let mut kept = None;
+        if stopped {
+            old.signal(Signal::STOP)?;
+            kept = Some(old);
+        } else {
+            old.kill();
+        }
+        self.launch.move_away(self.kills)?;
+        let server = self.launch.start()?;
+        let server = self.run_ready(server)?;
+        if let Some(mut old) = kept {
+            old.signal(Signal::CONT)?;
+            let (address, habits) = (self.launch.address, self.habits());
+            let mut ended = false;
+            self.crowd.run(address, habits, WAKE_PATIENCE, |_| {
+                ended = old.has_ended().is_some();
+                ended
+            });
+            if !ended {
+                return Err(KillError::Awake);
+            }
+        }
+        server.kill();
+        Ok(())
+    }
+
     fn await_ready(&mut self, server: &mut Running) -> Result<(), KillError> {
         let mut failed = None;
         let habits = self.habits();
@@ -290,6 +370,11 @@ impl<'a> Run<'a> {
         report.set("kills_before_ready", self.early_kills);
         report.set("store", format!("{:?}", self.args.store).to_lowercase());
         report.set("store_kills", self.store_kills);
+        report.set("store_nodes", self.args.store_nodes);
+        report.set("ack", format!("{:?}", self.args.ack).to_lowercase());
+        let [killed, stopped] = self.taken_over;
+        report.set("taken_over_killed", killed);
+        report.set("taken_over_stopped", stopped);
         report.set("shards", self.args.shards);
         report.set("vary_shards", self.args.vary_shards);
         report.set("users", self.args.users);
@@ -304,7 +389,11 @@ impl<'a> Run<'a> {
         if verdict.acked == 0 {
             report.invalidate("nothing was acked");
         }
-        let faults = &self.crowd.faults;
+        // One that is stopped is silent, and so is a log in a store that is away.
+        let from_store = self.args.ack != Ack::Local;
+        let silent = |fault: &&String| from_store && fault.starts_with("the server is silent");
+        let (silences, faults): (Vec<_>, Vec<_>) = self.crowd.faults.iter().partition(silent);
+        report.set("silences", silences.len());
         if let Some(fault) = faults.first() {
             report.fail(format!("{} faults seen by clients, the first: {fault}", faults.len()));
         }

@@ -1,5 +1,6 @@
 //! The programs under test, as children of this one.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -94,6 +95,16 @@ impl Launch {
             processor: None,
             settings: vec![("limits.send_burst".to_owned(), "4000000000".to_owned())],
         }
+    }
+
+    /// The next start has a new directory, with the same key, and another address.
+    pub fn move_away(&mut self, number: u64) -> Result<(), ServerError> {
+        let new = self.data_dir.with_file_name(format!("data-{number}"));
+        fs::create_dir_all(&new).map_err(system("make another data directory"))?;
+        fs::copy(self.data_dir.join("key"), new.join("key"))
+            .map_err(system("copy the key of the data directory"))?;
+        (self.data_dir, self.address) = (new, free_address());
+        Ok(())
     }
 
     /// Sets a key of the configuration.
@@ -292,6 +303,13 @@ impl Running {
         lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), ServerError> {
+        let pid = Pid::from_raw(self.pid() as i32).expect("a running child");
+        kill_process(pid, signal)
+            .map_err(|error| ServerError::System("send the server a signal", error.into()))
+    }
+
     /// kill -9, and waits until the kernel has removed it.
     pub fn kill(mut self) {
         self.kill_now();
@@ -305,9 +323,7 @@ impl Running {
 
     /// SIGTERM, and waits for its orderly end.
     pub fn stop(mut self) -> Result<(), ServerError> {
-        let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a running child");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .map_err(|error| ServerError::System("stop the server", error.into()))?;
+        self.signal(Signal::TERM)?;
         let status = self.child.wait().map_err(system("wait for the server"))?;
         if !status.success() {
             return Err(ServerError::Ended(format!("{status}, {}", self.last_words())));

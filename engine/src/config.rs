@@ -1,7 +1,7 @@
 //! The server's configuration: defaults, then the file, then the environment, then flags.
 
 use crate::config_keys::{KEYS, Key};
-use shards::Limits;
+use shards::{AckLevel, Limits};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -20,6 +20,10 @@ pub struct Config {
     pub pin: bool,
     /// A turn that takes this long ends the process, in seconds.
     pub watchdog_s: u32,
+    /// Where a message is durable when its sender is told so.
+    pub ack: AckLevel,
+    /// Name of this server's logs in the store; empty: it has none there.
+    pub node: String,
     /// Which store stands behind the log.
     pub store_kind: StoreKind,
     /// `host:port` of some of the distributed store's nodes.
@@ -77,6 +81,8 @@ impl Default for Config {
             shards: 0,
             pin: true,
             watchdog_s: 30,
+            ack: AckLevel::Local,
+            node: String::new(),
             store_kind: StoreKind::Embedded,
             store_addresses: vec!["127.0.0.1:9042".to_owned()],
             store_keyspace: "ringmail".to_owned(),
@@ -303,13 +309,24 @@ impl Loaded {
         ];
         for (name, value, most, why) in pairs {
             if value > most {
-                let index = KEYS.iter().position(|key| key.name == name).expect("a known key");
-                let key = &KEYS[index];
-                let why = format!("must be {why}");
-                return Err(refuse(key, &self.value(key), &self.origins[index], &why));
+                return Err(self.refused(name, why));
+            }
+        }
+        if self.config.ack != AckLevel::Local {
+            if self.config.store_kind == StoreKind::Embedded {
+                return Err(self.refused("ack", "local where store.kind is embedded"));
+            }
+            if self.config.node.is_empty() {
+                return Err(self.refused("node", "a name where ack is not local"));
             }
         }
         Ok(())
+    }
+
+    fn refused(&self, name: &str, why: &str) -> ConfigError {
+        let index = KEYS.iter().position(|key| key.name == name).expect("a known key");
+        let key = &KEYS[index];
+        refuse(key, &self.value(key), &self.origins[index], &format!("must be {why}"))
     }
 }
 
@@ -386,6 +403,16 @@ mod tests {
         let error = with_flags(&[("limits.group_bytes_max", "33554432")]).unwrap_err().to_string();
         assert!(error.contains("limits.group_bytes_max = \"33554432\" (flag)"), "{error}");
         assert!(error.contains("at most half of limits.segment_bytes"), "{error}");
+    }
+
+    #[test]
+    fn acks_from_the_store_need_a_store_and_a_name() {
+        let error = with_flags(&[("ack", "geo")]).unwrap_err().to_string();
+        assert!(error.contains("ack = \"geo\"") && error.contains("store.kind"), "{error}");
+        let distributed = [("ack", "replicated"), ("store.kind", "scylla")];
+        let error = with_flags(&distributed).unwrap_err().to_string();
+        assert!(error.contains("node = \"\""), "{error}");
+        with_flags(&[&distributed[..], &[("node", "one")]].concat()).unwrap();
     }
 
     #[test]

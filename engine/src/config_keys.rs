@@ -2,6 +2,7 @@
 
 use crate::config::{Config, StoreKind};
 use crate::redis_keys;
+use shards::AckLevel;
 use std::ops::RangeInclusive;
 
 /// One key.
@@ -71,6 +72,8 @@ macro_rules! limit {
     };
 }
 
+const LEVELS: [AckLevel; 3] = [AckLevel::Local, AckLevel::Replicated, AckLevel::Geo];
+
 /// All keys, in the order of `ringmail config print`.
 pub const KEYS: &[Key] = &[
     Key {
@@ -132,6 +135,32 @@ pub const KEYS: &[Key] = &[
         get: |config| config.watchdog_s.to_string(),
         set: |config, text| {
             config.watchdog_s = number(text, 1..=3600)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "ack",
+        unit: "local|replicated|geo",
+        meaning: "a message is acked once it is on this server's disk, at a quorum of the \
+                  distributed store's nodes in this datacenter, or at one over three datacenters \
+                  or more; for life: another level needs another keyspace and data directory",
+        cost: "two round trips to the store for each ack, and no ack while it is away",
+        get: |config| format!("{:?}", config.ack).to_lowercase(),
+        set: |config, text| {
+            let level = LEVELS.iter().find(|level| format!("{level:?}").to_lowercase() == text);
+            config.ack = *level.ok_or("local, replicated or geo")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "node",
+        unit: "name",
+        meaning: "name of the logs in the store where ack is not local; a process with the same \
+                  name takes over, once the lease of the other one is over",
+        cost: "nothing",
+        get: |config| config.node.clone(),
+        set: |config, text| {
+            config.node = if text.is_empty() { String::new() } else { plain(text, 48, "_-")? };
             Ok(())
         },
     },
@@ -536,7 +565,7 @@ pub const KEYS: &[Key] = &[
         number,
         1..=64,
         "writes",
-        "log writes in flight at one shard",
+        "log writes in flight at one shard, where the log is on the disk; in the store: 8",
         "smaller groups"
     ),
     limit!(

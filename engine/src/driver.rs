@@ -2,7 +2,7 @@
 
 use crate::accept;
 use crate::backend_port::BackendPort;
-use crate::disk::{Disk, DiskConfig};
+use crate::log_device::{LogDevice, LogPlace};
 use crate::mesh::{LaneItem, MeshPorts};
 use crate::sockets::{SocketStats, Sockets, SocketsConfig};
 use ring::{Wait, sys};
@@ -13,7 +13,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
@@ -32,8 +31,8 @@ pub struct KernelDriverConfig {
     pub recv_buffers: u16,
     /// Bytes of each.
     pub recv_buffer_bytes: u32,
-    /// The directory of this core's log; it exists.
-    pub log_dir: PathBuf,
+    /// Where this core's log is.
+    pub log: LogPlace,
     /// Counts the cores that need nothing of the older generations any more.
     pub cores_beyond_older: Arc<AtomicU16>,
 }
@@ -54,7 +53,7 @@ pub struct DriverStats {
 /// See the head of this file.
 pub struct KernelDriver {
     sockets: Sockets,
-    disk: Disk,
+    log: LogDevice,
     mesh: MeshPorts,
     backend: BackendPort,
     stop: Arc<AtomicBool>,
@@ -81,14 +80,10 @@ impl KernelDriver {
             recv_buffers: config.recv_buffers,
             recv_buffer_bytes: config.recv_buffer_bytes,
         };
-        let disk = DiskConfig {
-            dir: config.log_dir,
-            segment_bytes: config.limits.segment_bytes,
-            cores_beyond_older: config.cores_beyond_older,
-        };
+        let (segment_bytes, beyond) = (config.limits.segment_bytes, config.cores_beyond_older);
         let bell = mesh.doorbell();
         Ok(KernelDriver {
-            disk: Disk::new(disk, bell.clone())?,
+            log: LogDevice::new(config.log, segment_bytes, beyond, bell.clone())?,
             sockets: Sockets::new(sockets, accept::listen(config.listen)?, bell.clone())?,
             mesh,
             backend,
@@ -103,7 +98,7 @@ impl KernelDriver {
     /// What was counted.
     pub fn stats(&self) -> DriverStats {
         DriverStats {
-            enters: self.sockets.enters() + self.disk.enters(),
+            enters: self.sockets.enters() + self.log.enters(),
             overflows: self.sockets.overflows(),
             sleeps: self.sleeps,
             sockets: self.sockets.stats,
@@ -141,7 +136,7 @@ impl KernelDriver {
         self.answer.is_some()
             || !self.adoptions.is_empty()
             || self.sockets.has_work()
-            || self.disk.has_work()
+            || self.log.has_work()
             || self.mesh.has_items()
             || self.must_stop()
     }
@@ -150,9 +145,9 @@ impl KernelDriver {
     /// core sleeps until the disk is done and takes what came meanwhile in one go; for a moment
     /// only, because not all that comes rests on the log.
     fn sleep(&mut self, timeout: Option<Duration>) {
-        if self.disk.is_writing() {
+        if self.log.is_writing() {
             self.sockets.enter(Wait::No);
-            self.disk.sleep(timeout.unwrap_or(GATHER).min(GATHER));
+            self.log.sleep(timeout.unwrap_or(GATHER).min(GATHER));
         } else {
             self.sockets.enter(Wait::Until(timeout));
         }
@@ -185,7 +180,7 @@ impl Driver for KernelDriver {
             left -= 1;
         }
         while left > 0
-            && let Some(done) = self.disk.poll()
+            && let Some(done) = self.log.poll()
         {
             handle(Event::Written(done));
             left -= 1;
@@ -222,7 +217,7 @@ impl Driver for KernelDriver {
             Effect::Close { conn } => self.sockets.close(conn),
             Effect::Handoff { conn, to, adoption } => self.hand_off(conn, to, adoption),
             Effect::Relay { to, relay } => self.mesh.push(to, LaneItem::Relay(relay)),
-            Effect::Write(op) => self.disk.take(op),
+            Effect::Write(op) => self.log.take(op),
             Effect::Ask { id, ask } => self.backend.ask(id, ask),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::backend_port;
 use crate::driver::{KernelDriver, KernelDriverConfig};
+use crate::log_device::LogPlace;
 use crate::mesh::{MeshPorts, mesh};
 use crate::{accept, segments};
 use bytes::Bytes;
@@ -255,7 +256,7 @@ fn parts(cores: u16, manners: Manners, change: fn(&mut KernelDriverConfig)) -> (
         limits: Limits { connections_max: 512, segment_bytes: 64 * 1024, ..Limits::default() },
         recv_buffers: 64,
         recv_buffer_bytes: 1024,
-        log_dir: dir.0.clone(),
+        log: LogPlace::Dir(dir.0.clone()),
         cores_beyond_older: Arc::new(AtomicU16::new(0)),
     };
     change(&mut config);

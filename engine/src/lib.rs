@@ -18,7 +18,9 @@ mod driver;
 #[cfg(test)]
 mod driver_tests;
 pub mod ledger;
+mod log_device;
 mod log_dirs;
+mod logs;
 mod mesh;
 pub mod probe;
 mod redis_keys;

@@ -1,7 +1,7 @@
 //! The directories of the logs: `log/<generation>/<core>/<segment>.log`.
 
 use crate::data_dir::{self, DataDirError};
-use persistence::{FoundLog, Reading, RecoverError, Recovered};
+use persistence::{BackendError, FoundLog, Reading, RecoverError, Recovered};
 use std::{
     fs::{self, File},
     io::{self, Read},
@@ -43,6 +43,25 @@ pub enum LogError {
         /// Why.
         error: RecoverError,
     },
+    /// Those of a node are not what this build wrote.
+    #[error(
+        "the log of node {node} in the store cannot be read: {error}; run the build that wrote it"
+    )]
+    Node {
+        /// Its name.
+        node: String,
+        /// Why.
+        error: RecoverError,
+    },
+    /// The store does not answer.
+    #[error("the logs in the store cannot be read: {0}")]
+    Store(BackendError),
+    /// Acks came from the disk so far.
+    #[error(
+        "the logs in {0} were written with ack = \"local\", and a level is kept for life; set \
+         ack = \"local\", or name another directory with --data-dir"
+    )]
+    Local(PathBuf),
 }
 
 /// Reads every log below `log`, newest first, and makes durable again what it reads: a crash may
@@ -70,6 +89,12 @@ pub fn read(log: &Path) -> Result<Found, LogError> {
         }
     }
     Ok(Found { recovered: reading.finish(), logs: logs.len(), older, bytes })
+}
+
+/// Whether no log was ever written below `log`.
+pub fn is_empty(log: &Path) -> Result<bool, LogError> {
+    let failed = |error| DataDirError::Io { what: "read the log", path: log.into(), error };
+    Ok(entries(log).map_err(failed)?.is_empty())
 }
 
 /// The files of one log.

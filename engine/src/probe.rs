@@ -2,6 +2,7 @@
 
 use crate::{accept, config::Config, data_dir, disk, ledger, sockets::SocketsConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shards::AckLevel;
 use std::{
     io,
     sync::Barrier,
@@ -192,6 +193,9 @@ fn memory_of(needed: u64, there: u64) -> Finding {
 }
 
 fn direct_io(config: &Config) -> Finding {
+    if config.ack != AckLevel::Local {
+        return good("direct io", "not needed: the logs are in the store");
+    }
     let dir = data_dir::nearest_existing(&config.data_dir);
     match data_dir::supports_direct_io(&dir) {
         Ok(()) => good("direct io", format!("{} takes O_DIRECT", dir.display())),
@@ -204,9 +208,12 @@ fn direct_io(config: &Config) -> Finding {
     }
 }
 
-/// Bytes that the logs need to start: two segments a shard, and some for the store.
+/// Bytes that the logs need to start: two segments a shard where they are on the disk, and some
+/// for the store.
 pub fn disk_bytes_needed(config: &Config) -> u64 {
-    u64::from(config.shards) * 2 * u64::from(config.limits.segment_bytes) + (32 << 20)
+    let on_disk = config.ack == AckLevel::Local;
+    let segments = if on_disk { 2 * u64::from(config.shards) } else { 0 };
+    segments * u64::from(config.limits.segment_bytes) + (32 << 20)
 }
 
 fn data_dir_state(config: &Config) -> Finding {

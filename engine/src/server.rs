@@ -6,13 +6,15 @@ use crate::{
     core_thread::{self, Parts, Shared},
     data_dir::{self, DataDir, DataDirError},
     driver::KernelDriverConfig,
-    log_dirs::{self, LogError},
+    log_dirs::LogError,
+    logs::{self, Logs, Opened},
     mesh::{self, MeshPorts},
     probe, store, watch,
 };
-use persistence::{Backend, Recovered};
+use persistence::Backend;
+use persistence::blocks::BLOCKS_IN_FLIGHT;
 use ring::Doorbell;
-use shards::{CoreConfig, token};
+use shards::{AckLevel, CoreConfig, Limits, token};
 use std::{
     io,
     path::PathBuf,
@@ -100,10 +102,12 @@ pub struct Server {
     pub store_threads: backend_port::Threads,
     /// Counts the cores that need nothing of the older generations any more.
     pub cores_beyond_older: Arc<AtomicU16>,
-    /// The older generations' directories.
-    pub older: Vec<PathBuf>,
+    /// Where the logs are.
+    pub logs: Logs,
+    /// The older generations' logs are told to go.
+    pub older_removed: bool,
     /// Held to the end.
-    pub data_dir: DataDir,
+    pub _data_dir: DataDir,
 }
 
 /// One of its cores.
@@ -130,36 +134,84 @@ pub fn serve(config: Config, options: &Options) -> Result<(), ServerError> {
     }
     steps.checked_ms = ms();
     // From here on a signal stops in order.
-    let signals = watch::Signals::install().map_err(system("listen for signals"))?;
+    let mut signals = watch::Signals::install().map_err(system("listen for signals"))?;
     let data_dir = DataDir::open(&config.data_dir, probe::disk_bytes_needed(&config))?;
     let key = token::Key::new(data_dir.key()?);
-    // The disk does both at once, and neither needs the other.
-    let (found, store) = thread::scope(|scope| {
-        let store = scope.spawn(|| {
-            let store = store::open(&config, &data_dir);
-            (store, ms())
-        });
-        let found = log_dirs::read(&data_dir.log());
-        steps.read_ms = ms();
-        (found, store.join().expect("opening the store does not panic"))
-    });
-    let found = found?;
-    let store = store.0.inspect(|_| steps.opened_ms = store.1)?;
-    let (logs, bytes, older) = (found.logs, found.bytes, found.older);
-    let recovered = found.recovered;
+    let opened = match config.ack {
+        AckLevel::Local => Some(open_local(&config, &data_dir, &mut steps, &ms)?),
+        _ => open_node(&config, &data_dir, &mut signals, &mut steps, &ms)?,
+    };
+    // A signal came while another process had the node.
+    let Some((opened, store)) = opened else { return Ok(()) };
     let mut recovery = Recovery {
-        generation: recovered.generation(),
-        logs,
-        bytes,
-        bytes_cut: recovered.bytes_cut(),
+        generation: opened.recovered.generation(),
+        logs: opened.count,
+        bytes: opened.bytes,
+        bytes_cut: opened.recovered.bytes_cut(),
         ms: steps.read_ms,
         steps,
     };
     let store = cache::beside(&config, &data_dir, store, recovery.generation)?;
-    let server = start(&config, data_dir, store, &key, recovered, older)?;
+    let server = start(&config, data_dir, store, &key, opened)?;
     recovery.steps.listening_ms = ms();
     announce::ready(&config, &key, &recovery, options.json);
     watch::run(server, &config, options, signals)
+}
+
+/// The logs and the store of rows.
+type WithStore = (Opened, Arc<dyn Backend>);
+
+/// Reads the logs on the disk while it opens the store: neither needs the other.
+fn open_local(
+    config: &Config,
+    data_dir: &DataDir,
+    steps: &mut Steps,
+    ms: &(impl Fn() -> u64 + Sync),
+) -> Result<WithStore, ServerError> {
+    let (opened, store) = thread::scope(|scope| {
+        let store = scope.spawn(|| {
+            let store = store::open(config, data_dir);
+            (store, ms())
+        });
+        let opened = logs::open_disk(data_dir);
+        steps.read_ms = ms();
+        (opened, store.join().expect("opening the store does not panic"))
+    });
+    let opened = opened?;
+    steps.opened_ms = store.1;
+    Ok((opened, store.0?))
+}
+
+/// Opens the store, and takes the node over whose logs are in it; `None` if a signal came first.
+fn open_node(
+    config: &Config,
+    data_dir: &DataDir,
+    signals: &mut watch::Signals,
+    steps: &mut Steps,
+    ms: &impl Fn() -> u64,
+) -> Result<Option<WithStore>, ServerError> {
+    let (store, blocks) = store::open_node(config, data_dir)?;
+    steps.opened_ms = ms();
+    let mut told = false;
+    let mut wait = |length| {
+        if !std::mem::replace(&mut told, true) {
+            let node = &config.node;
+            eprintln!("ringmail: another process has node {node}; waiting for its lease to end");
+        }
+        !signals.wait(length).unwrap_or(false)
+    };
+    let opened = logs::open_node(config, data_dir, &*blocks, &mut wait)?;
+    steps.read_ms = ms();
+    Ok(opened.map(|opened| (opened, store)))
+}
+
+/// Those of a core: a log in the store has several writes in flight.
+fn limits_of(config: &Config) -> Limits {
+    let mut limits = config.limits.clone();
+    if config.ack != AckLevel::Local {
+        limits.log_writes_max = BLOCKS_IN_FLIGHT;
+    }
+    limits
 }
 
 fn start(
@@ -167,11 +219,11 @@ fn start(
     data_dir: DataDir,
     store: Arc<dyn Backend>,
     key: &token::Key,
-    recovered: Recovered,
-    older: Vec<PathBuf>,
+    opened: Opened,
 ) -> Result<Server, ServerError> {
+    let Opened { logs, recovered, .. } = opened;
     let generation = recovered.generation();
-    log_dirs::create(&data_dir.log(), generation, config.shards)?;
+    logs.create(generation, config.shards)?;
     let meshes = mesh::mesh(config.shards, 2 * config.limits.lane_credits as usize)
         .map_err(system("make the doorbells"))?;
     let doorbells: Vec<Arc<Doorbell>> =
@@ -192,7 +244,8 @@ fn start(
             core: CoreConfig {
                 index,
                 cores: config.shards,
-                limits: config.limits.clone(),
+                level: config.ack,
+                limits: limits_of(config),
                 key: key.clone(),
                 seed,
                 epoch_base,
@@ -203,7 +256,7 @@ fn start(
                 limits: config.limits.clone(),
                 recv_buffers: config.recv_buffers,
                 recv_buffer_bytes: config.recv_buffer_bytes,
-                log_dir: log_dirs::core_dir(&data_dir.log(), generation, index),
+                log: logs.place(generation, index),
                 cores_beyond_older: cores_beyond_older.clone(),
             },
             mesh,
@@ -218,5 +271,13 @@ fn start(
     for report in reports.iter().take(cores.len()) {
         report.map_err(system("start a core"))?;
     }
-    Ok(Server { cores, store_threads, cores_beyond_older, older, data_dir })
+    let older_removed = false;
+    Ok(Server {
+        cores,
+        store_threads,
+        cores_beyond_older,
+        logs,
+        older_removed,
+        _data_dir: data_dir,
+    })
 }

@@ -3,6 +3,8 @@
 use crate::config::{Config, StoreKind};
 use crate::data_dir::{DataDir, DataDirError};
 use persistence::Backend;
+use persistence::blocks::BlockStore;
+use shards::AckLevel;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +31,12 @@ pub enum StoreError {
     #[cfg(feature = "scylla")]
     #[error("{0}")]
     Copy(String),
+    /// What reads logs on the disk cannot be done without them.
+    #[error(
+        "the logs of node {0} are in the store, and this needs them on the disk: it works with \
+         ack = \"local\" only"
+    )]
+    InStore(String),
     /// A store that this build does not have.
     #[cfg(not(feature = "scylla"))]
     #[error(
@@ -68,8 +76,22 @@ pub enum StoreError {
     NotDistributed,
 }
 
-/// Opens the store of a data directory.
+/// A store of rows that also holds logs.
+pub type NodeStore = (Arc<dyn Backend>, Arc<dyn BlockStore>);
+
+/// Opens the store of a node whose logs are there as well.
+pub fn open_node(config: &Config, dir: &DataDir) -> Result<NodeStore, StoreError> {
+    match dir.has_embedded_rows() {
+        true => Err(StoreError::Other(dir.path().display().to_string(), "embedded")),
+        false => distributed::open_node(config),
+    }
+}
+
+/// Opens the store of a data directory, whose logs are on the disk.
 pub fn open(config: &Config, dir: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
+    if config.ack != AckLevel::Local {
+        return Err(StoreError::InStore(config.node.clone()));
+    }
     let path = || dir.path().display().to_string();
     match config.store_kind {
         StoreKind::Embedded if dir.has_store_name() => Err(StoreError::Other(path(), "scylla", "")),
@@ -117,6 +139,7 @@ pub(crate) mod distributed {
             tls_ca: config.store_tls_ca.clone(),
             datacenter: config.store_datacenter.clone(),
             replication: replication.ok_or_else(|| StoreError::Replication(text.clone()))?,
+            level: config.ack,
         })
     }
 
@@ -127,6 +150,11 @@ pub(crate) mod distributed {
     /// `ringmail store copy`.
     pub fn copy(config: &Config) -> Result<String, StoreError> {
         crate::store_copy::copy(config).map_err(StoreError::Copy)
+    }
+
+    pub fn open_node(config: &Config) -> Result<NodeStore, StoreError> {
+        let store = Arc::new(Scylla::open_node(&store_config(config)?, &config.node)?);
+        Ok((store.clone(), store))
     }
 
     /// `ringmail store migrate`.
@@ -179,6 +207,10 @@ mod distributed {
     use super::*;
 
     pub fn open(_: &Config, _: &DataDir) -> Result<Arc<dyn Backend>, StoreError> {
+        Err(StoreError::NotBuilt)
+    }
+
+    pub fn open_node(_: &Config) -> Result<NodeStore, StoreError> {
         Err(StoreError::NotBuilt)
     }
 }

@@ -3,7 +3,6 @@
 use crate::{
     config::Config,
     core_thread::Shared,
-    log_dirs,
     server::{Options, RunningCore, Server, ServerError},
     stats,
 };
@@ -37,7 +36,7 @@ impl Signals {
     }
 
     /// Whether one came within this time.
-    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
+    pub fn wait(&mut self, patience: Duration) -> io::Result<bool> {
         self.0.set_read_timeout(Some(patience))?;
         match self.0.read(&mut [0; 16]) {
             Ok(_) => Ok(true),
@@ -107,16 +106,12 @@ impl Watchdog {
     }
 }
 
-/// Once every core has flushed what it took over, the older generations' files go.
+/// Once every core has flushed what it took over, the older generations' logs go.
 fn remove_older(server: &mut Server) {
     let beyond = usize::from(server.cores_beyond_older.load(Acquire));
-    if server.older.is_empty() || beyond < server.cores.len() {
-        return;
-    }
-    let older = std::mem::take(&mut server.older);
-    if let Err(error) = log_dirs::remove(&server.data_dir.log(), &older) {
-        let path = server.data_dir.log();
-        eprintln!("ringmail: older logs stay in {} until the next start: {error}", path.display());
+    if !server.older_removed && beyond == server.cores.len() {
+        server.older_removed = true;
+        server.logs.remove_older();
     }
 }
 
@@ -163,5 +158,6 @@ fn stop(mut server: Server, config: &Config, options: &Options) -> Result<(), Se
     for thread in server.store_threads {
         thread.join().map_err(|_| ended("a thread of the store panicked"))?;
     }
+    server.logs.give_back();
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod backend;
 mod batch;
+pub mod blocks;
 mod conv_key;
 #[cfg(test)]
 mod format_samples;

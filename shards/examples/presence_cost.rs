@@ -8,7 +8,9 @@ use shards::{
 };
 use std::collections::VecDeque;
 use std::time::Instant;
-use wire::{Activity, ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId, Watch};
+use wire::{
+    AckLevel, Activity, ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId, Watch,
+};
 
 /// A driver whose disk, store and sockets answer in the next turn.
 #[derive(Default)]
@@ -156,7 +158,15 @@ fn main() {
     let mut memory = Memory { now, ..Memory::default() };
     let limits = Limits { heartbeat_ms: 1 << 40, ..Limits::default() };
     let grace_us = limits.presence_grace_ms * 1_000;
-    let config = CoreConfig { index: 0, cores: 1, limits, key, seed: 1, epoch_base: 1 };
+    let config = CoreConfig {
+        index: 0,
+        cores: 1,
+        level: AckLevel::Local,
+        limits,
+        key,
+        seed: 1,
+        epoch_base: 1,
+    };
     let recovered = Recovered::read(Vec::new()).expect("nothing to read");
     let mut core = Core::new(config, recovered.deal(0, 1), memory.now);
     memory.pass(&mut core, 10);

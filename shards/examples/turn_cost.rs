@@ -10,7 +10,9 @@ use shards::{
 };
 use std::collections::VecDeque;
 use std::time::Instant;
-use wire::{ClientFrame, Conv, DeviceId, Hello, OutboxId, Send, SendKey, ServerFrame, UserId};
+use wire::{
+    AckLevel, ClientFrame, Conv, DeviceId, Hello, OutboxId, Send, SendKey, ServerFrame, UserId,
+};
 
 /// The other end of a connection.
 #[derive(Default)]
@@ -163,7 +165,15 @@ fn main() {
     let mut memory = Memory { key: Some(key.clone()), ..Memory::default() };
     let (new_conversations_burst, send_burst) = (1 << 20, u32::MAX);
     let limits = Limits { new_conversations_burst, send_burst, ..Limits::default() };
-    let config = CoreConfig { index: 0, cores: 1, limits, key, seed: 1, epoch_base: 1 };
+    let config = CoreConfig {
+        index: 0,
+        cores: 1,
+        level: AckLevel::Local,
+        limits,
+        key,
+        seed: 1,
+        epoch_base: 1,
+    };
     let recovered = Recovered::read(Vec::new()).expect("nothing to read");
     let mut core = Core::new(config, recovered.deal(0, 1), memory.now());
     (0..10).for_each(|_| turn(&mut core, &mut memory));

@@ -3,6 +3,7 @@
 use crate::shard::Shard;
 use crate::{CoreIndex, Effect, Event, Limits, Now, Stats, Taken, token::Key};
 use persistence::CoreStart;
+use wire::AckLevel;
 
 /// What a core is made of.
 #[derive(Clone)]
@@ -11,6 +12,8 @@ pub struct CoreConfig {
     pub index: CoreIndex,
     /// How many cores there are.
     pub cores: u16,
+    /// Where the log's device keeps what is durable: SENT names it.
+    pub level: AckLevel,
     /// Its bounds.
     pub limits: Limits,
     /// Verifies tokens.

@@ -60,3 +60,4 @@ pub use relay::{
 };
 pub use stats::Stats;
 pub use turn::turn;
+pub use wire::AckLevel;

@@ -1,6 +1,8 @@
 //! Where the store is and how it keeps copies.
 
 use crate::OpenError;
+use scylla::statement::{Consistency, SerialConsistency};
+use wire::AckLevel;
 
 /// How to reach the store.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub struct Config {
     pub datacenter: String,
     /// Copies, where the keyspace is made.
     pub replication: Replication,
+    /// How many of the copies each request waits for: a quorum of those in this datacenter, or of
+    /// all (`Geo`). `Local` is the first: acks come from another log then.
+    pub level: AckLevel,
 }
 
 /// How many copies of each row the store keeps.
@@ -81,6 +86,30 @@ impl std::fmt::Display for Replication {
 }
 
 impl Config {
+    /// Of plain requests.
+    pub(crate) fn consistency(&self) -> Consistency {
+        match self.level {
+            AckLevel::Geo => Consistency::Quorum,
+            AckLevel::Local | AckLevel::Replicated => Consistency::LocalQuorum,
+        }
+    }
+
+    /// Of transactions.
+    pub(crate) fn serial(&self) -> SerialConsistency {
+        match self.level {
+            AckLevel::Geo => SerialConsistency::Serial,
+            AckLevel::Local | AckLevel::Replicated => SerialConsistency::LocalSerial,
+        }
+    }
+
+    /// Of reads that see what transactions did.
+    pub(crate) fn serial_read(&self) -> Consistency {
+        match self.serial() {
+            SerialConsistency::Serial => Consistency::Serial,
+            SerialConsistency::LocalSerial => Consistency::LocalSerial,
+        }
+    }
+
     pub(crate) fn unreachable(&self, why: String) -> OpenError {
         OpenError::Unreachable { addresses: self.addresses.join(","), why }
     }

@@ -89,9 +89,10 @@ pub enum OpenError {
     },
     /// Another data directory's log feeds this keyspace: two would give out the same numbers.
     #[error(
-        "keyspace {keyspace} belongs to the data directory named {owner}, this one is {log}; set \
-         store.keyspace to another one. If that directory is lost for ever, with what was acked \
-         and not in the store yet: DELETE FROM {keyspace}.owner WHERE one = 1"
+        "keyspace {keyspace} belongs to the data directory or node named {owner}, this one is \
+         {log}; set store.keyspace to another one, or ack and node to what they were. If that \
+         directory is lost for ever, with what was acked and not in the store yet: \
+         DELETE FROM {keyspace}.owner WHERE one = 1"
     )]
     Owned {
         /// Which keyspace.
@@ -100,6 +101,28 @@ pub enum OpenError {
         owner: String,
         /// Who asked.
         log: String,
+    },
+    /// `replicated` without a datacenter, or with one that is none.
+    #[error(
+        "ack = \"replicated\" needs the datacenter beside this server, and store.datacenter is \
+         {named:?}; set it to one of {there}"
+    )]
+    Datacenter {
+        /// As it is configured.
+        named: String,
+        /// Those that the store has.
+        there: String,
+    },
+    /// `geo` where the loss of a datacenter is the loss of a quorum.
+    #[error(
+        "ack = \"geo\" needs three datacenters or more of which none has half of the copies, and \
+         keyspace {keyspace} has {found}; change its replication, or set ack = \"replicated\""
+    )]
+    Geo {
+        /// Which keyspace.
+        keyspace: String,
+        /// Its replication.
+        found: String,
     },
     /// Somebody else migrates and does not end.
     #[error("{0} is migrating this keyspace; wait for it, or for a minute if it died")]

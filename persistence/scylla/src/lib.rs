@@ -8,10 +8,12 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod config;
 mod copy;
 mod delete;
 mod error;
+mod levels;
 mod pages;
 mod read;
 mod schema;
@@ -31,6 +33,7 @@ use persistence::{
     Backend, BackendError, Batch, Load, Loaded, Page, Paged, Removed, Scan, Scanned,
 };
 use scylla::client::session::Session;
+use scylla::statement::Consistency;
 use statements::Prepared;
 use std::future::Future;
 use std::sync::{Arc, mpsc};
@@ -47,7 +50,7 @@ const INBOX_BUCKET: u64 = 4_096;
 
 /// The store, connected.
 pub struct Scylla {
-    side: Side,
+    side: Arc<Side>,
     connection: Arc<Connection>,
 }
 
@@ -55,8 +58,10 @@ pub struct Scylla {
 struct Connection {
     session: Session,
     prepared: Prepared,
-    /// Whose checkpoints these are.
+    /// Whose checkpoints these are, and whose blocks.
     log: String,
+    /// Of reads that see what transactions did.
+    serial_read: Consistency,
 }
 
 /// The thread that tokio lives in.
@@ -102,16 +107,33 @@ impl Scylla {
     /// Connects to a store whose schema is this build's. `log` is the name of the data
     /// directory, letters and digits: the keyspace belongs to the first one that opens it.
     pub fn open(config: &Config, log: &str) -> Result<Scylla, OpenError> {
+        assert!(log.chars().all(|c| c.is_ascii_alphanumeric()), "{log:?} is a plain name");
+        Scylla::open_for(config, log, false)
+    }
+
+    /// As `open`, for a node whose logs are in the store as well; `node`: its name, without
+    /// quotes. The keyspace belongs to the first node that opens it, at the level (not `Local`)
+    /// and in the datacenter where it did.
+    pub fn open_node(config: &Config, node: &str) -> Result<Scylla, OpenError> {
+        Scylla::open_for(config, node, true)
+    }
+
+    fn open_for(config: &Config, log: &str, is_node: bool) -> Result<Scylla, OpenError> {
         let side = Side::start()?;
         let (config, log) = (config.clone(), log.to_owned());
         let connection = side.run(async move {
             let session = schema::connect(&config).await?;
             schema::check(&session, &config).await?;
-            schema::own(&session, &config, &log).await?;
+            let owner = match is_node {
+                true => levels::check(&session, &config, &log).await?,
+                false => log.clone(),
+            };
+            schema::own(&session, &config, &owner).await?;
             let prepared = Prepared::new(&session, |why| config.unreachable(why)).await?;
-            Ok::<_, OpenError>(Connection { session, prepared, log })
+            let serial_read = config.serial_read();
+            Ok::<_, OpenError>(Connection { session, prepared, log, serial_read })
         })?;
-        Ok(Scylla { side, connection: Arc::new(connection) })
+        Ok(Scylla { side: Arc::new(side), connection: Arc::new(connection) })
     }
 
     /// Makes the keyspace and tables, or brings them to this build's version. Doing it again

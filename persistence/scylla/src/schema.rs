@@ -4,12 +4,15 @@ use crate::{Config, OpenError, tls};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::statement::{Consistency, SerialConsistency, Statement};
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::statement::{Consistency, Statement};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use wire::AckLevel;
 
 /// Version `n` is the file at index `n - 1`. A file that was released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/001.cql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/001.cql"), include_str!("../migrations/002.cql")];
 const NEWEST: i32 = MIGRATIONS.len() as i32;
 /// A holder that died loses the lock after this long.
 const LOCK_S: u64 = 60;
@@ -61,9 +64,13 @@ pub fn now_us() -> u64 {
 /// Connects, to no keyspace yet.
 pub async fn connect(config: &Config) -> Result<Session, OpenError> {
     let profile = ExecutionProfile::builder()
-        .consistency(Consistency::LocalQuorum)
-        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .consistency(config.consistency())
+        .serial_consistency(Some(config.serial()))
         .request_timeout(Some(REQUEST_TIMEOUT))
+        // A quorum over all datacenters is the same wherever it is asked for.
+        .load_balancing_policy(
+            DefaultPolicy::builder().permit_dc_failover(config.level == AckLevel::Geo).build(),
+        )
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.addresses)
@@ -99,9 +106,9 @@ pub async fn check(session: &Session, config: &Config) -> Result<(), OpenError> 
     }
 }
 
-/// Takes the keyspace for the log of one data directory, for ever.
+/// Takes the keyspace for the logs of one data directory or node, for ever.
 pub async fn own(session: &Session, config: &Config, log: &str) -> Result<(), OpenError> {
-    assert!(log.chars().all(|c| c.is_ascii_alphanumeric()), "{log:?} is a plain name");
+    assert!(!log.contains('\''), "{log:?} is a plain name");
     let take = format!("INSERT INTO owner (one, log) VALUES (1, '{log}') IF NOT EXISTS");
     match decided(session, config, &take, "SELECT log FROM owner WHERE one = 1").await? {
         Some(owner) if owner != log => {
@@ -138,7 +145,7 @@ async fn decided(
     let done = session.query_unpaged(change, ()).await;
     done.map_err(|error| config.unreachable(error.to_string()))?;
     let mut read = Statement::new(read);
-    read.set_consistency(Consistency::LocalSerial);
+    read.set_consistency(config.serial_read());
     let found: Vec<(Option<String>,)> = rows(session, config, read).await?;
     Ok(found.into_iter().next().and_then(|(text,)| text))
 }
@@ -186,7 +193,7 @@ where
     rows.collect::<Result<_, _>>().map_err(|error| OpenError::Schema(error.to_string()))
 }
 
-async fn replication(
+pub async fn replication(
     session: &Session,
     config: &Config,
 ) -> Result<Option<BTreeMap<String, String>>, OpenError> {
@@ -218,7 +225,7 @@ async fn version(session: &Session, config: &Config) -> Result<i32, OpenError> {
     Ok(versions.into_iter().map(|(version,)| version).max().unwrap_or(0))
 }
 
-fn nodes(session: &Session) -> BTreeMap<String, (usize, usize)> {
+pub fn nodes(session: &Session) -> BTreeMap<String, (usize, usize)> {
     let mut nodes = BTreeMap::new();
     for node in session.get_cluster_state().get_nodes_info() {
         let name = node.datacenter.clone().unwrap_or_default();

@@ -56,6 +56,16 @@ statements! {
     PutCheckpoint: "UPDATE checkpoints USING TIMESTAMP ? SET upto=?, flushed_us=? \
         WHERE log=? AND core=?",
 
+    PutLogBlock: "UPDATE log_blocks USING TIMESTAMP ? SET place=?, length=?, bytes=? \
+        WHERE node=? AND generation=? AND core=? AND segment=? AND n=?",
+    DropSegment: "DELETE FROM log_blocks USING TIMESTAMP ? \
+        WHERE node=? AND generation=? AND core=? AND segment=?",
+    PutFirst: "UPDATE logs USING TIMESTAMP ? SET first=? WHERE node=? AND generation=? AND core=?",
+    PutInFlight: "UPDATE logs USING TIMESTAMP ? SET in_flight_max=? \
+        WHERE node=? AND generation=? AND core=?",
+    PutOldest: "UPDATE logs USING TIMESTAMP ? SET oldest=? WHERE node=?",
+    Unlist: "DELETE FROM logs USING TIMESTAMP ? WHERE node=? AND generation=? AND core=?",
+
     DeleteChange: "DELETE changed FROM messages USING TIMESTAMP ? \
         WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
     DeletePrivacy: "DELETE privacy FROM users USING TIMESTAMP ? WHERE user=?",
@@ -90,6 +100,12 @@ statements! {
         AND conv_seq>=? AND conv_seq<=? ORDER BY conv_seq DESC LIMIT ?",
     GetPlaces: "SELECT conv_seq, sender, kind FROM messages WHERE low=? AND high=? AND bucket=? \
         AND conv_seq>=? AND conv_seq<=?",
+    GetSeal: "SELECT incarnation FROM seals WHERE node=?",
+    GetLogs: "SELECT oldest, generation, core, first, in_flight_max FROM logs WHERE node=?",
+    GetLogBlocks: "SELECT n, place, length, bytes FROM log_blocks \
+        WHERE node=? AND generation=? AND core=? AND segment=?",
+    GetFirstLogBlock: "SELECT n FROM log_blocks \
+        WHERE node=? AND generation=? AND core=? AND segment=? LIMIT 1",
     GetEntries: "SELECT inbox_seq, entry FROM inbox WHERE user=? AND bucket=? \
         AND inbox_seq>=? AND inbox_seq<=? LIMIT ?",
 }

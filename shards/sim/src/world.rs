@@ -17,7 +17,7 @@ use crate::{
 use persistence::Recovered;
 use shards::{Claims, Core, CoreConfig, CoreIndex, token};
 use std::collections::{BTreeMap, VecDeque};
-use wire::{DeviceId, UserId};
+use wire::{AckLevel, DeviceId, UserId};
 
 /// Tokens outlast every jump of the clock.
 const TOKENS_EXPIRE_S: u64 = 4_000_000_000;
@@ -261,6 +261,7 @@ impl World {
             let config = CoreConfig {
                 index,
                 cores,
+                level: AckLevel::Local,
                 limits: limits.clone(),
                 key: self.key.clone(),
                 seed: self.rng.next(),

@@ -6,8 +6,8 @@ use crate::shard::Shard;
 use crate::{ConnId, Effect, SendAnswer, relay::Outcome};
 use persistence::Entry;
 use wire::{
-    AckLevel, Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry,
-    SendKey, Sent, Seq, ServerFrame, UserId,
+    Answer, Close, CloseCode, OutOfOrder, RefusalCode, Refused, RequestRefused, Retry, SendKey,
+    Sent, Seq, ServerFrame, UserId,
 };
 
 impl Shard {
@@ -190,7 +190,7 @@ impl Shard {
                 // A device that has everything before it gets its own entry in this very frame.
                 let joins = inbox_seq == attached.sent + 1 && attached.has_credit(frames, bytes);
                 let answer_fields = Answer::Fresh {
-                    level: AckLevel::Local,
+                    level: self.config.level,
                     conv_seq,
                     time_ms: time_us / 1_000,
                     d_inbox: u64::from(joins),

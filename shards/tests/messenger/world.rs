@@ -11,7 +11,7 @@ use shards::{
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use wire::{ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId};
+use wire::{AckLevel, ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId};
 
 /// Limits under which nothing is evicted or flushed while a test runs.
 pub fn limits() -> Limits {
@@ -241,6 +241,7 @@ impl World {
             let config = CoreConfig {
                 index,
                 cores,
+                level: AckLevel::Local,
                 limits: self.limits.clone(),
                 key: Key::new([1; 32]),
                 seed: 1,

@@ -10,6 +10,7 @@ mod rows;
 mod copy;
 mod errors;
 mod faults;
+mod takeover;
 
 use history::{History, Random, Readable, batches, dump};
 use persistence::{Backend, Batch, MemoryStore, Record};

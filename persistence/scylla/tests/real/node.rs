@@ -75,6 +75,7 @@ impl Node {
             tls_ca: String::new(),
             datacenter: String::new(),
             replication: Replication::Everywhere(1),
+            level: wire::AckLevel::Local,
         }
     }
 
