@@ -1,4 +1,4 @@
-//! A plain loop of the driver: the rows of messages, prepared, in unlogged batches of one partition.
+//! A plain loop of the driver: rows of messages, prepared, in unlogged batches of a partition.
 //! No timestamps of its own, no order between tables, no joins: what the driver and the node can.
 
 use crate::store::{Message, PAGE, Source};

@@ -13,7 +13,7 @@ const MESSAGES: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-#[ignore = "needs Java and Maven: bench/test-store runs it"]
+#[ignore = "needs Java and Maven, and was not run yet"]
 fn a_killed_copy_goes_on_and_the_server_has_everything() {
     support::build_server_with_scylla();
     let scratch = Scratch::new(Some(&support::dir())).expect("a directory");

@@ -23,7 +23,7 @@ fn refused(launch: &Launch, key: &str, value: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs Java and Maven: bench/test-store runs it"]
+#[ignore = "needs Java and Maven, and was not run yet"]
 fn a_store_that_is_away_costs_no_message() {
     support::build_server_with_scylla();
     let scratch = Scratch::new(Some(&support::dir())).expect("a directory");
