@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::report::{Failure, Outputs, Report};
 use crate::server::{Launch, Running, Scratch};
 use crate::speak::Ringmail;
-use crate::steady::{LAG_NS_MAX, SERVER_PROCESSOR, pin_generator};
+use crate::steady::{LAG_NS_MAX, REST, SERVER_PROCESSOR, pin_generator};
 use crate::watch::Watch;
 use crate::{process, progress};
 use client::wire::{
@@ -49,6 +49,9 @@ pub struct CatchUpArgs {
     /// Seconds of chat without and with reading
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// How often both are tried until the generator is late in neither
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=50))]
+    tries: u32,
     /// Where the server keeps its data during the run
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -76,24 +79,26 @@ fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {
     let live = chat(args, &launch, &server)?;
     let rss_before = process::rss_bytes(server.pid())?;
     let Live { mut generator, watch, half } = live;
-    let length = Duration::from_secs(args.seconds);
-    let load = Load::Open { depth: args.depth, per_second: half };
-    progress(&format!("{half:.0} messages/s of chat alone"));
-    let alone = generator.measure(load, WARM_UP, length, &watch)?;
-    progress("the same while the device reads its backlog, again and again");
-    let stop = AtomicBool::new(false);
     let (address, messages, token) = (launch.address, args.messages, launch.tokens(AWAY, 2, 1)?);
-    let (with, drained) = thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            // It shares the generator's processor, and must not make that late.
-            rustix::process::nice(READER_NICE).map_err(|error| format!("nice: {error}"))?;
-            read_again(address, &token[0], epoch, messages, &stop)
-        });
-        let with = generator.measure(load, Duration::ZERO, length, &watch);
-        stop.store(true, Ordering::Relaxed);
-        (with, reading.join().expect("the reader does not panic"))
-    });
-    let (with, drained) = (with?, drained?);
+    let read = |stop: &AtomicBool| {
+        // It shares the generator's processor, and must not make that late.
+        rustix::process::nice(READER_NICE).map_err(|error| format!("nice: {error}"))?;
+        read_again(address, &token[0], epoch, messages, stop)
+    };
+    let load = Load::Open { depth: args.depth, per_second: half };
+    let mut tries = 1;
+    let (alone, with, drained) = loop {
+        progress(&format!("{half:.0} messages/s of chat, alone and while the device reads"));
+        let (alone, with, drained) = both(args, load, &mut generator, &watch, read)?;
+        let late = [&alone, &with].iter().any(|measured| lag_ns(measured) > LAG_NS_MAX);
+        if !late || tries == args.tries {
+            break (alone, with, drained);
+        }
+        tries += 1;
+        progress(&format!("the generator was late: try {tries} of {}", args.tries));
+        thread::sleep(REST);
+    };
+    report.set("tries", tries);
     let rss_most = process::rss_peak_bytes(server.pid())?;
     report.set("messages", args.messages);
     report.set("pairs", args.pairs);
@@ -112,6 +117,30 @@ fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The chat alone, then while `read` runs.
+fn both(
+    args: &CatchUpArgs,
+    load: Load,
+    generator: &mut Generator<Ringmail>,
+    watch: &Watch,
+    read: impl FnOnce(&AtomicBool) -> Result<Drained, String> + std::marker::Send,
+) -> Result<(Measured, Measured, Drained), Failure> {
+    let length = Duration::from_secs(args.seconds);
+    let alone = generator.measure(load, WARM_UP, length, watch)?;
+    let stop = AtomicBool::new(false);
+    let (with, drained) = thread::scope(|scope| {
+        let reading = scope.spawn(|| read(&stop));
+        let with = generator.measure(load, Duration::ZERO, length, watch);
+        stop.store(true, Ordering::Relaxed);
+        (with, reading.join().expect("the reader does not panic"))
+    });
+    Ok((alone, with?, drained?))
+}
+
+fn lag_ns(measured: &Measured) -> u64 {
+    measured.lag.value_at_quantile(0.99)
+}
+
 fn tell_live(report: &mut Report, half: f64, alone: &Measured, with: &Measured) {
     report.set("live_offered_per_s", half.round());
     report.set_latency("live_alone_send_to_delivered", &alone.delivered);
@@ -120,7 +149,7 @@ fn tell_live(report: &mut Report, half: f64, alone: &Measured, with: &Measured) 
     let ratio = p99(with) / p99(alone).max(1.0);
     report.set_rounded("live_p99_ratio", ratio);
     for (what, measured) in [("alone", alone), ("with the backlog", with)] {
-        let lag_ns = measured.lag.value_at_quantile(0.99);
+        let lag_ns = lag_ns(measured);
         report.set_rounded(
             format!("generator_lag_{}_p99_us", if what == "alone" { "alone" } else { "with" }),
             lag_ns as f64 / 1e3,

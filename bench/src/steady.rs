@@ -31,7 +31,7 @@ const FLOOR_PART: f64 = 0.8;
 pub(crate) const LAG_NS_MAX: u64 = 1_000_000;
 /// Before an open-loop phase is tried again: a host takes processors away for milliseconds, mostly
 /// after seconds of load.
-const REST: Duration = Duration::from_secs(15);
+pub(crate) const REST: Duration = Duration::from_secs(15);
 const WARM_UP: Duration = Duration::from_secs(2);
 pub(crate) const SERVER_PROCESSOR: usize = 0;
 
