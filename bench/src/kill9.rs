@@ -26,7 +26,7 @@ const WAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// A store that does not answer by then does not start.
 const STORE_PATIENCE: Duration = Duration::from_secs(180);
 /// For the last messages to find their way, and for the reading back.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+const SETTLE_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Options of `kill9`.
 #[derive(Clone, Debug, clap::Args)]
