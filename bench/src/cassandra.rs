@@ -81,12 +81,6 @@ impl Node {
         }
     }
 
-    /// Where it answers.
-    #[cfg(feature = "scylla")]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     fn last_words(&self) -> String {
         let log = self.dir.join("output.log");
         let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -116,6 +110,12 @@ impl Cassandra {
             nodes.push(Node::start(dir, port, number, cluster)?);
         }
         Ok(Cassandra { cluster, nodes, last: 0 })
+    }
+
+    /// Where the first node answers.
+    #[cfg(feature = "scylla")]
+    pub fn address(&self) -> SocketAddr {
+        self.address_of(0)
     }
 
     fn address_of(&self, node: usize) -> SocketAddr {

@@ -9,6 +9,7 @@ use crate::report::{Outputs, Report, median};
 use crate::server::Scratch;
 use crate::store_floor::Floor;
 use crate::{progress, random::Random};
+use client::wire::AckLevel;
 use hdrhistogram::Histogram;
 use persistence::{Backend, Batch, ConvKey, DeviceId, MessageRecord, OutboxId, Page, Paged};
 use persistence::{Record, UserId};
@@ -154,6 +155,7 @@ fn measure(args: &StoreArgs, report: &mut Report) -> Done<()> {
         password: String::new(),
         tls_ca: String::new(),
         datacenter: String::new(),
+        level: AckLevel::Local,
         replication: Replication::Everywhere(1),
     };
     Scylla::migrate(&config)?;

@@ -220,6 +220,7 @@ fn command(cli: Cli) -> Result<ExitCode, String> {
                 StoreCommand::Migrate => store::migrate(config),
                 StoreCommand::Status { stats_file } => store::status(config, stats_file.as_deref()),
                 StoreCommand::Copy => store::copy(config),
+                StoreCommand::Routes => cache::routes(config),
             };
             say(&done.map_err(|error| error.to_string())?);
         }

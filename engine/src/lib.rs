@@ -32,5 +32,6 @@ mod stats;
 mod store;
 #[cfg(feature = "scylla")]
 mod store_copy;
+mod store_keys;
 mod user;
 mod watch;

@@ -82,7 +82,7 @@ pub type NodeStore = (Arc<dyn Backend>, Arc<dyn BlockStore>);
 /// Opens the store of a node whose logs are there as well.
 pub fn open_node(config: &Config, dir: &DataDir) -> Result<NodeStore, StoreError> {
     match dir.has_embedded_rows() {
-        true => Err(StoreError::Other(dir.path().display().to_string(), "embedded")),
+        true => Err(StoreError::Other(dir.path().display().to_string(), "embedded", "")),
         false => distributed::open_node(config),
     }
 }

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use persistence::BackendError;
 use ringmail_scylla::{Holder, Scylla, Tally};
 use serde::{Deserialize, Serialize};
+use shards::AckLevel;
 use std::{
     fs, io,
     path::Path,
@@ -81,6 +82,9 @@ impl Progress {
 
 /// Copies, compares and changes over; says what was done.
 pub fn copy(config: &Config) -> Result<String, String> {
+    if config.ack != AckLevel::Local {
+        return Err("a data directory acks from its own log: set ack = \"local\"".to_owned());
+    }
     let target = store_config(config).map_err(|error| error.to_string())?;
     // A directory that is none is not made here.
     data_dir::read_key(&config.data_dir).map_err(|error| error.to_string())?;
