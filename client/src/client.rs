@@ -183,6 +183,7 @@ impl Client {
 
     fn put_hello(&mut self, out: &mut Vec<u8>) {
         self.connection.stage = Stage::Welcome;
+        self.connection.unanswered = true;
         let hello = Hello {
             version_min: wire::VERSION,
             version_max: wire::VERSION,

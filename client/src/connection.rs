@@ -4,6 +4,9 @@ use wire::{CloseCode, Deframer, OutboxId, Retry, Seq};
 
 use crate::Config;
 
+/// A HELLO that was not answered may reach the server for so long after its connection ended.
+const STRAY_HELLO_MS: u64 = 60_000;
+
 /// Named for what is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -41,6 +44,10 @@ pub(crate) struct Connection {
     pub leave_ms: Option<u64>,
     /// Say this when closing.
     pub farewell: Option<CloseCode>,
+    /// HELLO left, and neither WELCOME nor CLOSE came.
+    pub unanswered: bool,
+    /// When the last connection ended like that.
+    pub stray_hello_ms: Option<u64>,
     /// Whether and when to come back.
     pub retry: (Retry, u64),
     /// Failures in a row.
@@ -64,6 +71,8 @@ impl Connection {
             behind_since_ms: None,
             leave_ms: None,
             farewell: None,
+            unanswered: false,
+            stray_hello_ms: None,
             retry: (Retry::Later, 0),
             failures: 0,
             connect_at_ms: Some(0),
@@ -72,8 +81,9 @@ impl Connection {
 
     /// A connection stands. `mark`: what HELLO rests on.
     pub fn open(&mut self, mark: u64, hello_outbox: OutboxId, now_ms: u64) {
-        let failures = self.failures;
+        let (failures, stray_hello_ms) = (self.failures, self.stray_hello_ms);
         *self = Connection::new();
+        self.stray_hello_ms = stray_hello_ms;
         self.stage = Stage::Hello { mark };
         self.hello_outbox = hello_outbox;
         (self.opened_ms, self.sent_ms, self.failures) = (now_ms, now_ms, failures);
@@ -83,11 +93,23 @@ impl Connection {
     pub fn close(&mut self, config: &Config, now_ms: u64, random: &mut Random) {
         let (retry, after_ms) = std::mem::replace(&mut self.retry, (Retry::Later, 0));
         self.stage = Stage::Offline;
+        if std::mem::take(&mut self.unanswered) {
+            self.stray_hello_ms = Some(now_ms);
+        }
         let doubled = config.reconnect_base_ms.saturating_mul(1 << self.failures.min(20));
         let spread = doubled.min(config.reconnect_cap_ms);
         self.failures += 1;
         let wait = after_ms.saturating_add(random.up_to(spread));
         self.connect_at_ms = (retry == Retry::Later).then(|| now_ms.saturating_add(wait));
+    }
+}
+
+impl Connection {
+    /// DISPLACED came: true if it may be by this client's own HELLO on an older connection, which
+    /// a server that stood still reads after the newer one. Once for each such HELLO.
+    pub fn displaced_itself(&mut self, now_ms: u64) -> bool {
+        let stray_ms = self.stray_hello_ms.take();
+        stray_ms.is_some_and(|ended_ms| now_ms.saturating_sub(ended_ms) <= STRAY_HELLO_MS)
     }
 }
 

@@ -127,6 +127,7 @@ impl Client {
         self.ask_all_unlisted();
         self.live.attach();
         self.connection.stage = Stage::Attached;
+        self.connection.unanswered = false;
         self.connection.heartbeat_ms = welcome.heartbeat_ms.max(1);
         self.connection.failures = 0;
         self.told_of(welcome.head);
@@ -136,6 +137,11 @@ impl Client {
 
     fn closed(&mut self, close: &wire::Close<'_>) {
         self.connection.stage = Stage::Closing;
+        self.connection.unanswered = false;
+        if close.code == CloseCode::Displaced && self.connection.displaced_itself(self.now_ms) {
+            // As if the connection was lost.
+            return;
+        }
         self.connection.retry = (close.code.retry(), close.retry_after_ms);
         let reason = close.reason.to_owned();
         self.tell(ClientEvent::Closed { code: close.code, reason });
