@@ -90,7 +90,7 @@ fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {
     let (alone, with, drained) = loop {
         progress(&format!("{half:.0} messages/s of chat, alone and while the device reads"));
         let (alone, with, drained) = both(args, load, &mut generator, &watch, read)?;
-        let late = [&alone, &with].iter().any(|measured| lag_ns(measured) > LAG_NS_MAX);
+        let late = [&alone, &with].iter().any(|measured| measured.lag_p99_ns() > LAG_NS_MAX);
         if !late || tries == args.tries {
             break (alone, with, drained);
         }
@@ -137,10 +137,6 @@ fn both(
     Ok((alone, with?, drained?))
 }
 
-fn lag_ns(measured: &Measured) -> u64 {
-    measured.lag.value_at_quantile(0.99)
-}
-
 fn tell_live(report: &mut Report, half: f64, alone: &Measured, with: &Measured) {
     report.set("live_offered_per_s", half.round());
     report.set_latency("live_alone_send_to_delivered", &alone.delivered);
@@ -149,7 +145,7 @@ fn tell_live(report: &mut Report, half: f64, alone: &Measured, with: &Measured) 
     let ratio = p99(with) / p99(alone).max(1.0);
     report.set_rounded("live_p99_ratio", ratio);
     for (what, measured) in [("alone", alone), ("with the backlog", with)] {
-        let lag_ns = lag_ns(measured);
+        let lag_ns = measured.lag_p99_ns();
         report.set_rounded(
             format!("generator_lag_{}_p99_us", if what == "alone" { "alone" } else { "with" }),
             lag_ns as f64 / 1e3,

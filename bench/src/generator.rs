@@ -78,6 +78,13 @@ pub struct Measured {
     pub count: u64,
 }
 
+impl Measured {
+    /// How late the generator was, at the 99th percentile, in ns.
+    pub fn lag_p99_ns(&self) -> u64 {
+        self.lag.value_at_quantile(0.99)
+    }
+}
+
 struct Conn<C> {
     target: Target,
     state: C,

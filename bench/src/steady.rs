@@ -46,6 +46,9 @@ pub struct SteadyArgs {
     /// Part of the saturation that is offered in the open loop
     #[arg(long, default_value_t = 0.5)]
     fraction: f64,
+    /// Open-loop phases that are tried until one has no late generator
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=50))]
+    tries: u32,
     /// Run the floor interleaved, at the same pairs, depth and offered rate
     #[arg(long)]
     floor: bool,
@@ -66,9 +69,6 @@ pub struct ChatArgs {
     /// Closed-loop phases; their median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
-    /// Open-loop phases that are tried until one has no late generator
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=50))]
-    tries: u32,
     /// Where the servers keep their data during the run; a disk, not memory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -107,12 +107,6 @@ struct Open {
     stolen_percent: f64,
 }
 
-impl Open {
-    fn lag_ns(&self) -> u64 {
-        self.measured.lag.value_at_quantile(0.99)
-    }
-}
-
 impl<S: Speak> Side<S> {
     fn closed(&mut self, args: &ChatArgs) -> Result<(), SteadyError> {
         let length = Duration::from_secs(args.seconds);
@@ -121,9 +115,9 @@ impl<S: Speak> Side<S> {
         Ok(())
     }
 
-    fn open(&mut self, args: &ChatArgs, per_second: f64) -> Result<(), SteadyError> {
-        let length = Duration::from_secs(args.seconds);
-        let load = Load::Open { depth: args.depth, per_second };
+    fn open(&mut self, args: &SteadyArgs, per_second: f64) -> Result<(), SteadyError> {
+        let length = Duration::from_secs(args.chat.seconds);
+        let load = Load::Open { depth: args.chat.depth, per_second };
         for tries in 1..=args.tries {
             if tries > 1 {
                 thread::sleep(REST);
@@ -131,9 +125,8 @@ impl<S: Speak> Side<S> {
             let before = host::Ticks::now()?;
             let measured = self.generator.measure(load, WARM_UP, length, &self.watch)?;
             let stolen_percent = host::Ticks::now()?.stolen_percent_since(&before);
-            let open = Open { measured, tries, stolen_percent };
-            let lag_ns = open.lag_ns();
-            self.open = Some(open);
+            let lag_ns = measured.lag_p99_ns();
+            self.open = Some(Open { measured, tries, stolen_percent });
             if lag_ns <= LAG_NS_MAX {
                 break;
             }
@@ -195,10 +188,10 @@ fn steady(args: &SteadyArgs, report: &mut Report) -> Result<(), SteadyError> {
     }
     let offered = ringmail.saturation() * args.fraction;
     progress(&format!("open loop, {offered:.0} messages/s: ringmail"));
-    ringmail.open(chat, offered)?;
+    ringmail.open(args, offered)?;
     if let Some(floor) = &mut floor {
         progress(&format!("open loop, {offered:.0} messages/s: floor"));
-        floor.open(chat, offered)?;
+        floor.open(args, offered)?;
     }
     report.set("pairs", chat.pairs);
     report.set("depth", chat.depth);
@@ -311,7 +304,7 @@ fn report_speed<S: Speak>(report: &mut Report, side: &Side<S>, prefix: &str) {
 
 fn report_latency<S: Speak>(report: &mut Report, side: &Side<S>, prefix: &str) {
     let Some(open) = &side.open else { return };
-    let (measured, lag_ns) = (&open.measured, open.lag_ns());
+    let (measured, lag_ns) = (&open.measured, open.measured.lag_p99_ns());
     report.set(format!("{prefix}open_loop_tries"), open.tries);
     report.set_rounded(format!("{prefix}open_loop_stolen_percent"), open.stolen_percent);
     report.set_rounded(format!("{prefix}generator_lag_p99_us"), lag_ns as f64 / 1e3);

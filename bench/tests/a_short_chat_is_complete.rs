@@ -4,7 +4,7 @@
 mod support;
 
 fn chat(arguments: &[&str]) {
-    let common = "--pairs 3 --depth 4 --seconds 1 --rounds 1 --tries 1";
+    let common = "--pairs 3 --depth 4 --seconds 1 --rounds 1";
     let arguments = [arguments, &common.split(' ').collect::<Vec<_>>()].concat();
     let (result, _) = support::bench(&arguments);
     for key in ["lost", "duplicated", "reordered", "foreign"] {
@@ -18,5 +18,5 @@ fn chat(arguments: &[&str]) {
 fn a_short_chat_is_complete() {
     support::build_server();
     chat(&["chat-floor"]);
-    chat(&["steady-chat", "--floor"]);
+    chat(&["steady-chat", "--floor", "--tries", "1"]);
 }
