@@ -22,8 +22,8 @@ pub fn user(number: u64) -> UserId {
     UserId::new(number).expect("not 0")
 }
 
-/// What `RECORD_OVERHEAD_MAX` does not count, in bytes.
-pub fn long_part(record: &Record<'_>) -> usize {
+/// What `RECORD_OVERHEAD_MAX` does not count, in bytes, where every number is at its longest.
+pub fn long_part_max(record: &Record<'_>) -> usize {
     match record {
         Record::Message(message) => message.body.len(),
         Record::Inbox(InboxRecord { kind: InboxKind::Peer { body }, .. })
