@@ -3,6 +3,7 @@
 use crate::server::{Launch, ServerError, free_address};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -23,8 +24,8 @@ pub struct Cluster {
 pub struct Cassandra {
     cluster: Cluster,
     nodes: Vec<Node>,
-    /// The one that was started again last.
-    last: usize,
+    /// Those that were killed last.
+    last: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -35,6 +36,8 @@ struct Node {
     settings: Vec<(&'static str, String)>,
     child: Child,
     lines: Receiver<String>,
+    /// Since it was started last.
+    ready: bool,
 }
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> ServerError {
@@ -74,11 +77,24 @@ impl Node {
             settings.push(("CASSANDRA_DATACENTER", format!("dc{number}")));
         }
         let (child, lines) = spawn(&dir, port, &settings)?;
-        let node = Node { dir, port, settings, child, lines };
+        let node = Node { dir, port, settings, child, lines, ready: true };
         match node.lines.recv_timeout(Duration::from_secs(300)) {
             Ok(line) if line.starts_with("ready ") => Ok(node),
             _ => Err(ServerError::Ended(node.last_words())),
         }
+    }
+
+    fn is_ready(&mut self) -> Result<bool, ServerError> {
+        if !self.ready {
+            self.ready = match self.lines.try_recv() {
+                Ok(_) => true,
+                Err(mpsc::TryRecvError::Empty) => false,
+                Err(mpsc::TryRecvError::Disconnected) => {
+                    return Err(ServerError::Ended(self.last_words()));
+                }
+            };
+        }
+        Ok(self.ready)
     }
 
     fn last_words(&self) -> String {
@@ -109,7 +125,7 @@ impl Cassandra {
             let dir = dir.join(format!("cassandra-{number}"));
             nodes.push(Node::start(dir, port, number, cluster)?);
         }
-        Ok(Cassandra { cluster, nodes, last: 0 })
+        Ok(Cassandra { cluster, nodes, last: 0..1 })
     }
 
     /// Where the first node answers.
@@ -140,25 +156,49 @@ impl Cassandra {
 
     /// kill -9 of one node: each in its turn.
     pub fn kill(&mut self) {
-        self.last = (self.last + 1) % self.nodes.len();
-        self.nodes[self.last].kill();
+        self.kill_together(1);
     }
 
-    /// Starts it again after a kill; see `is_ready`.
+    /// kill -9 of so many nodes at once: each in its turn.
+    pub fn kill_together(&mut self, count: usize) {
+        self.last = self.last.end..self.last.end + count;
+        self.each_killed(|node| {
+            node.kill();
+            Ok(())
+        })
+        .expect("killing does not fail");
+    }
+
+    /// kill -9 of the first nodes: those that a server is nearest to.
+    pub fn lose(&mut self, count: usize) {
+        self.nodes.iter_mut().take(count).for_each(Node::kill);
+    }
+
+    /// Starts them again after a kill; see `is_ready`.
     pub fn start_again(&mut self) -> Result<(), ServerError> {
-        let node = &mut self.nodes[self.last];
-        (node.child, node.lines) = spawn(&node.dir, node.port, &node.settings)?;
-        Ok(())
+        self.each_killed(|node| {
+            (node.child, node.lines) = spawn(&node.dir, node.port, &node.settings)?;
+            node.ready = false;
+            Ok(())
+        })
     }
 
-    /// It answers, since it was started again.
+    fn each_killed(
+        &mut self,
+        mut each: impl FnMut(&mut Node) -> Result<(), ServerError>,
+    ) -> Result<(), ServerError> {
+        let all = self.nodes.len();
+        self.last.clone().try_for_each(|index| each(&mut self.nodes[index % all]))
+    }
+
+    /// They answer, since they were started again.
     pub fn is_ready(&mut self) -> Result<bool, ServerError> {
-        let node = &self.nodes[self.last];
-        match node.lines.try_recv() {
-            Ok(_) => Ok(true),
-            Err(mpsc::TryRecvError::Empty) => Ok(false),
-            Err(mpsc::TryRecvError::Disconnected) => Err(ServerError::Ended(node.last_words())),
-        }
+        let mut ready = true;
+        self.each_killed(|node| {
+            ready &= node.is_ready()?;
+            Ok(())
+        })?;
+        Ok(ready)
     }
 }
 

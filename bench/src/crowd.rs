@@ -3,6 +3,7 @@
 use crate::body::Stamp;
 use crate::device::Device;
 use crate::ledger::{Ledger, Stream};
+use crate::outage::Acked;
 use crate::random::Random;
 use client::{ClientEvent, Config, Conv, Kind};
 use std::collections::{BTreeMap, HashMap};
@@ -31,8 +32,8 @@ struct Member {
     /// Which device of its user, as the ledger counts them.
     reader: u8,
     device: Device,
-    /// Unsettled messages, by the client's serial of the send.
-    unsettled: HashMap<u64, u64>,
+    /// Unsettled messages and when they were composed, by the client's serial of the send.
+    unsettled: HashMap<u64, (u64, Instant)>,
     streams: HashMap<u32, Stream>,
     caught_up: bool,
 }
@@ -44,6 +45,8 @@ pub struct Crowd {
     first_user: u64,
     /// What was told.
     pub ledger: Ledger,
+    /// Every ack, in order.
+    pub acks: Vec<Acked>,
     /// Errors that a client told of: the server broke the protocol.
     pub faults: Vec<String>,
     /// Sends that the server did not take then, by the code's name.
@@ -71,6 +74,7 @@ impl Crowd {
             users: tokens.len() as u32,
             first_user,
             ledger: Ledger::default(),
+            acks: Vec::new(),
             faults: Vec::new(),
             refusals: BTreeMap::new(),
             random: Random::new(seed),
@@ -155,6 +159,12 @@ impl Crowd {
         format!("{behind} devices not caught up, {unsettled} sends not settled, {missing}")
     }
 
+    /// When the sends that are not settled were composed.
+    pub fn unacked(&self) -> Vec<Instant> {
+        let unsettled = self.members.iter().flat_map(|member| member.unsettled.values());
+        unsettled.map(|(_, composed)| *composed).collect()
+    }
+
     /// Sends of this user's first device that are not settled.
     pub fn unsettled(&self, user: u32) -> usize {
         self.members[user as usize].unsettled.len()
@@ -192,7 +202,7 @@ impl Crowd {
         let member = &mut self.members[sender as usize];
         match member.device.compose(peer, &body) {
             Ok(id) => {
-                member.unsettled.insert(id.serial, number);
+                member.unsettled.insert(id.serial, (number, Instant::now()));
             }
             Err(error) => self.faults.push(error),
         }
@@ -202,7 +212,10 @@ impl Crowd {
         let member = &mut self.members[index];
         match event {
             ClientEvent::Sent { id, conv_seq, .. } => match member.unsettled.remove(&id.serial) {
-                Some(number) => self.ledger.acked(number, conv_seq),
+                Some((number, composed)) => {
+                    self.ledger.acked(number, conv_seq);
+                    self.acks.push(Acked { composed, acked: Instant::now() });
+                }
                 None => self.ledger.foreign(),
             },
             ClientEvent::Message { conv, conv_seq, kind: Kind::Peer, body, .. } => {

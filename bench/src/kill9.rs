@@ -4,6 +4,7 @@
 use crate::body::CHAT_BYTES;
 use crate::cassandra::{Cassandra, Cluster};
 use crate::crowd::{Crowd, Habits};
+use crate::outage::{self, Outage};
 use crate::random::Random;
 use crate::report::{Outputs, Report};
 use crate::server::{Launch, Running, Scratch, ServerError};
@@ -19,8 +20,10 @@ const FIRST_USER: u64 = 1;
 const EARLY_EVERY: u64 = 5;
 /// A server that is not ready by then does not recover.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
-/// The store stays away for so long, beside its start.
-const STORE_DOWN: Duration = Duration::from_secs(1);
+/// The load goes on for so long once the store is back.
+const STORE_BACK: Duration = Duration::from_secs(1);
+/// A server that acks nothing for so long with the store back does not heal.
+const HEAL_PATIENCE: Duration = Duration::from_secs(90);
 /// A process that another one replaced ends by then, once it wakes.
 const WAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// A store that does not answer by then does not start.
@@ -51,6 +54,16 @@ pub struct Kill9Args {
     /// 0: never
     #[arg(long, default_value_t = 10)]
     store_kill_every: u64,
+    /// So many of its nodes are killed at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    store_kill_nodes: u8,
+    /// They stay away for so long, beside their start
+    #[arg(long, default_value_t = 1_000)]
+    store_down_ms: u64,
+    /// At the end so many nodes are lost for ever, together with the server, and another process
+    /// with an empty directory has to have everything
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
+    lose_nodes: u8,
     /// Where messages are durable when they are acked; all but `local` need `--store scylla`
     #[arg(long, value_enum, default_value_t = Ack::Local)]
     ack: Ack,
@@ -95,13 +108,30 @@ enum Ack {
     Geo,
 }
 
+impl Kill9Args {
+    /// Nodes of the store.
+    fn nodes(&self) -> u8 {
+        if self.ack == Ack::Geo { self.store_nodes.max(3) } else { self.store_nodes }
+    }
+
+    /// Acks come while nodes of the store are away.
+    fn can_ack(&self) -> bool {
+        let left = self.nodes() - self.store_kill_nodes;
+        self.ack == Ack::Local || left > self.nodes() / 2
+    }
+}
+
 /// Runs `kill9`.
 pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
     if args.store == Store::Embedded && args.ack != Ack::Local {
         return Err("--ack other than local needs --store scylla".to_owned());
     }
-    if args.take_over_every > 0 && args.ack == Ack::Local {
-        return Err("--take-over-every needs --ack replicated or geo".to_owned());
+    if (args.take_over_every > 0 || args.lose_nodes > 0) && args.ack == Ack::Local {
+        let options = "--take-over-every and --lose-nodes need --ack replicated or geo";
+        return Err(options.to_owned());
+    }
+    if args.store_kill_nodes.max(args.lose_nodes) > args.nodes() {
+        return Err("--store-kill-nodes or --lose-nodes: there are not so many".to_owned());
     }
     let mut report = Report::new("kill9");
     let begun = Instant::now();
@@ -121,6 +151,8 @@ enum KillError {
     Server(#[from] ServerError),
     #[error("after kill {0}: {1}")]
     Ended(u64, String),
+    #[error("the store is back, and nothing is acked for {HEAL_PATIENCE:?}")]
+    Unhealed,
     #[error("a process that was stopped and replaced goes on for {WAKE_PATIENCE:?}")]
     Awake,
     #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}: {1}")]
@@ -135,7 +167,7 @@ struct Run<'a> {
     crowd: Crowd,
     /// Dropped before the directory that it writes into.
     cassandra: Option<Cassandra>,
-    store_kills: u64,
+    outages: Vec<Outage>,
     /// Takeovers of a killed and of a stopped server.
     taken_over: [u64; 2],
     kills: u64,
@@ -155,8 +187,7 @@ impl<'a> Run<'a> {
         let mut cassandra = None;
         if args.store == Store::Scylla {
             crate::progress("starting Cassandra");
-            let datacenters = args.ack == Ack::Geo;
-            let nodes = if datacenters { args.store_nodes.max(3) } else { args.store_nodes };
+            let (datacenters, nodes) = (args.ack == Ack::Geo, args.nodes());
             let node = match nodes {
                 1 => Cassandra::start(scratch.path())?,
                 _ => Cassandra::start_cluster(scratch.path(), Cluster { nodes, datacenters })?,
@@ -179,7 +210,7 @@ impl<'a> Run<'a> {
             launch,
             crowd,
             cassandra,
-            store_kills: 0,
+            outages: Vec::new(),
             taken_over: [0; 2],
             kills,
             early_kills,
@@ -268,9 +299,11 @@ impl<'a> Run<'a> {
     fn kill_store(&mut self) -> Result<(), KillError> {
         let Some(mut cassandra) = self.cassandra.take() else { return Ok(()) };
         let (address, habits) = (self.launch.address, self.habits());
-        cassandra.kill();
-        self.store_kills += 1;
-        self.crowd.run(address, habits, STORE_DOWN, |_| false);
+        let killed = Instant::now();
+        cassandra.kill_together(self.args.store_kill_nodes.into());
+        let down = Duration::from_millis(self.args.store_down_ms);
+        self.crowd.run(address, habits, down, |_| false);
+        let started = Instant::now();
         cassandra.start_again()?;
         let mut back = Ok(false);
         self.crowd.run(address, habits, STORE_PATIENCE, |_| {
@@ -281,7 +314,13 @@ impl<'a> Run<'a> {
             return Err(ServerError::Slow(STORE_PATIENCE).into());
         }
         self.cassandra = Some(cassandra);
-        self.crowd.run(address, habits, STORE_DOWN, |_| false);
+        let ready = Instant::now();
+        let acks = |crowd: &mut Crowd| crowd.acks.last().is_some_and(|ack| ack.acked > started);
+        if !self.crowd.run(address, habits, HEAL_PATIENCE, acks) {
+            return Err(KillError::Unhealed);
+        }
+        self.crowd.run(address, habits, STORE_BACK, |_| false);
+        self.outages.push(Outage { killed, started, ready, back: Instant::now() });
         Ok(())
     }
 
@@ -335,8 +374,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Nodes of the store and the server are lost for ever; another process takes over.
+    fn lose(&mut self) -> Result<(), KillError> {
+        let server = self.launch.start()?;
+        let server = self.run_ready(server)?;
+        if let Some(cassandra) = &mut self.cassandra {
+            cassandra.lose(self.args.lose_nodes.into());
+        }
+        server.kill();
+        if self.args.ack == Ack::Geo {
+            self.launch.set("store.datacenter", format!("dc{}", self.args.lose_nodes + 1));
+        }
+        Ok(self.launch.move_away(self.kills)?)
+    }
+
     /// Lets everything settle, then reads everything with new devices of every other user.
     fn read_back(&mut self) -> Result<(), KillError> {
+        if self.args.lose_nodes > 0 {
+            self.lose()?;
+        }
         let mut server = self.launch.start()?;
         server.wait_ready(READY_PATIENCE)?;
         let address = self.launch.address;
@@ -369,8 +425,7 @@ impl<'a> Run<'a> {
         report.set("kills", self.kills);
         report.set("kills_before_ready", self.early_kills);
         report.set("store", format!("{:?}", self.args.store).to_lowercase());
-        report.set("store_kills", self.store_kills);
-        report.set("store_nodes", self.args.store_nodes);
+        report.set("store_nodes", self.args.nodes());
         report.set("ack", format!("{:?}", self.args.ack).to_lowercase());
         let [killed, stopped] = self.taken_over;
         report.set("taken_over_killed", killed);
@@ -381,6 +436,7 @@ impl<'a> Run<'a> {
         report.set("depth", self.args.depth);
         report.set("seed", self.seed);
         report.set_verdict(&verdict);
+        self.report_outages(report);
         report.set("ready_ms_max", self.ready_ms.iter().max().copied());
         report.set("ready_ms_max_steps", self.slowest_steps.clone());
         if !verdict.is_clean() {
@@ -394,8 +450,32 @@ impl<'a> Run<'a> {
         let silent = |fault: &&String| from_store && fault.starts_with("the server is silent");
         let (silences, faults): (Vec<_>, Vec<_>) = self.crowd.faults.iter().partition(silent);
         report.set("silences", silences.len());
+        for (code, count) in &self.crowd.refusals {
+            report.set(format!("refused_{}", code.to_lowercase()), *count);
+        }
         if let Some(fault) = faults.first() {
             report.fail(format!("{} faults seen by clients, the first: {fault}", faults.len()));
+        }
+    }
+
+    fn report_outages(&self, report: &mut Report) {
+        let (acks, unacked) = (&self.crowd.acks, self.crowd.unacked());
+        let seen = outage::seen(&self.outages, acks, &unacked);
+        report.set("store_kills", seen.outages);
+        report.set("store_kill_nodes", self.args.store_kill_nodes);
+        report.set("lost_nodes", self.args.lose_nodes);
+        if seen.outages == 0 {
+            return;
+        }
+        report.set("outage_without_ack_ms_max", seen.gap.as_millis() as u64);
+        report.set("outage_sends", seen.sends);
+        report.set_rounded("outage_sends_acked_within_5_s_percent", seen.in_time_percent());
+        report.set("back_without_ack_ms_max", seen.resumed.as_millis() as u64);
+        if !self.args.can_ack() {
+            report.set("acks_without_quorum", seen.false_acks);
+        }
+        if let Some(broken) = seen.broken(self.args.can_ack()) {
+            report.fail(broken);
         }
     }
 }

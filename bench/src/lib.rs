@@ -22,6 +22,7 @@ mod idle;
 mod kill9;
 pub mod ledger;
 mod loopback;
+mod outage;
 mod pages;
 pub mod process;
 mod random;

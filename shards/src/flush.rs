@@ -3,7 +3,7 @@
 
 use crate::shard::Shard;
 use crate::{Ask, AskId, Effect};
-use persistence::{BLOCK_BYTES, Batch, Position, Record};
+use persistence::{BLOCK_BYTES, Batch, Log, Position, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::planted::{Bug, active};
@@ -103,6 +103,13 @@ impl Flush {
     }
 }
 
+/// The next durable record, and the position behind it. What was recovered becomes rows once the
+/// log's header says how far the older logs count: until then another opening may cut them shorter.
+fn next_row(log: &Log, from: Position) -> Option<(Record<'_>, Position)> {
+    let next = log.next(from).filter(|_| log.durable() > log.base());
+    next.map(|(_, record, end)| (record, end))
+}
+
 impl Shard {
     /// Appends a record to the log.
     pub(crate) fn append_record(&mut self, record: &Record<'_>) -> Position {
@@ -137,7 +144,7 @@ impl Shard {
             if flush.batch.bytes() >= batch_bytes {
                 break;
             }
-            let Some((_, record, end)) = log.next(flush.next) else { break };
+            let Some((record, end)) = next_row(log, flush.next) else { break };
             if flush.batch_records == 0 {
                 flush.since_us = self.now.mono_us;
             }
@@ -164,7 +171,7 @@ impl Shard {
         let nothing_owed = self.owed.is_empty() && self.recovered.all_owed_known();
         let flushed = self.flush.in_flight.is_none()
             && self.flush.batch_records == 0
-            && self.log.next(self.flush.next).is_none();
+            && next_row(&self.log, self.flush.next).is_none();
         (nothing_owed && flushed) || self.now.mono_us >= self.flush.stop_us
     }
 
@@ -183,7 +190,7 @@ impl Shard {
     /// More durable records wait than one turn takes.
     pub(crate) fn flush_behind(&self) -> bool {
         self.flush.batch.bytes() < self.config.limits.batch_bytes as usize
-            && self.log.next(self.flush.next).is_some()
+            && next_row(&self.log, self.flush.next).is_some()
     }
 
     fn seal_batch(&mut self) {

@@ -15,6 +15,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use wire::{BodyHash, Change, DeviceId, OutboxId, Privacy, Seq, UserId};
 
@@ -26,6 +27,8 @@ pub type MessageColumns = (i64, Int, Int, Int, Int, Option<i8>, Int, Int, Blob, 
 
 /// Entries whose bodies are read at once.
 const FILLED_AT_ONCE: usize = 32;
+/// A scan that took so long gives what it has: whoever waits for more gives it up.
+const SCAN_TIME: Duration = Duration::from_millis(500);
 
 /// What stands at a place of a conversation.
 #[derive(Default)]
@@ -259,7 +262,7 @@ impl Connection {
         let mut scanned = Scanned { entries: Vec::new(), covered: scan.upto };
         let (head, trimmed) = self.ends(scan.user).await?;
         let (mut from, upto) = (scan.after.max(trimmed).saturating_add(1), scan.upto.min(head));
-        let mut bytes = 0;
+        let (mut bytes, begun) = (0, Instant::now());
         while from <= upto {
             let end = upto.min((from / INBOX_BUCKET + 1) * INBOX_BUCKET - 1);
             let key = (scan.user.get() as i64, (from / INBOX_BUCKET) as i64);
@@ -286,44 +289,51 @@ impl Connection {
                 bytes += length;
                 scanned.entries.push(entry);
             }
+            if let Some(last) = scanned.entries.last()
+                && begun.elapsed() > SCAN_TIME
+            {
+                scanned.covered = last.inbox_seq;
+                return Ok(scanned);
+            }
         }
         Ok(scanned)
     }
 
-    /// Joins the bodies of entries, and tells their lengths.
-    async fn fill(self: Arc<Self>, entries: Vec<Entry>) -> Result<Vec<(Entry, usize)>> {
+    /// Joins the bodies of entries, and tells their lengths: one read for each partition.
+    async fn fill(self: Arc<Self>, mut entries: Vec<Entry>) -> Result<Vec<(Entry, usize)>> {
+        let mut wanted: BTreeMap<(ConvKey, u64), Vec<i64>> = BTreeMap::new();
+        for (conv, seq) in entries.iter().filter_map(body_of) {
+            wanted.entry((conv, seq / MESSAGE_BUCKET)).or_default().push(seq as i64);
+        }
         let mut under_way = JoinSet::new();
-        for entry in entries {
+        for ((conv, bucket), seqs) in wanted {
             let connection = self.clone();
-            under_way.spawn(async move { connection.fill_one(entry).await });
+            under_way.spawn(async move { connection.places(conv, bucket, seqs).await });
         }
-        let mut filled = Vec::new();
-        while let Some(one) = under_way.join_next().await {
-            filled.push(one.expect("no reading panics")?);
+        let mut places = BTreeMap::new();
+        while let Some(some) = under_way.join_next().await {
+            places.extend(some.expect("no reading panics")?);
         }
-        filled.sort_by_key(|(entry, _)| entry.inbox_seq);
-        Ok(filled)
+        entries.sort_by_key(|entry| entry.inbox_seq);
+        let fill = |mut entry: Entry| {
+            let place = body_of(&entry).and_then(|key| places.get(&key));
+            let length = fill_one(&mut entry, place)?;
+            Ok((entry, length))
+        };
+        entries.into_iter().map(fill).collect()
     }
 
-    async fn fill_one(&self, mut entry: Entry) -> Result<(Entry, usize)> {
-        let length = match &mut entry.kind {
-            EntryKind::Peer { at, body } => {
-                let row = self.place(at.conv, at.conv_seq).await?.row;
-                let missing = || Failure::Row("a peer's message is missing".to_owned());
-                *body = row.ok_or_else(missing)?.content.body();
-                body.len()
-            }
-            EntryKind::PeerChange { at, change, body } => {
-                let row = self.place(at.conv, change.target).await?.change;
-                // It is gone only where its author is.
-                change.delete |= row.as_ref().is_none_or(|row| row.delete);
-                let own = row.filter(|row| row.conv_seq == at.conv_seq);
-                *body = own.map(|row| row.body).unwrap_or_default();
-                body.len()
-            }
-            _ => 0,
-        };
-        Ok((entry, length))
+    /// What stands at some places of one partition; nothing for those where nothing does.
+    async fn places(
+        &self,
+        conv: ConvKey,
+        bucket: u64,
+        seqs: Vec<i64>,
+    ) -> Result<Vec<((ConvKey, Seq), Place)>> {
+        let [low, high] = pair(conv).map(|id| id as i64);
+        let rows = self.select(GetMessagesAt, (low, high, bucket as i64, seqs)).await?;
+        let place = |columns| Place::of(conv, columns).map(|(seq, place)| ((conv, seq), place));
+        rows.into_iter().map(place).collect()
     }
 
     /// What stands at a place.
@@ -334,4 +344,34 @@ impl Connection {
         let place = rows.into_iter().next().map(|columns| Place::of(conv, columns)).transpose()?;
         Ok(place.map(|(_, place)| place).unwrap_or_default())
     }
+}
+
+/// The place that an entry's body stands at.
+fn body_of(entry: &Entry) -> Option<(ConvKey, Seq)> {
+    match &entry.kind {
+        EntryKind::Peer { at, .. } => Some((at.conv, at.conv_seq)),
+        EntryKind::PeerChange { at, change, .. } => Some((at.conv, change.target)),
+        _ => None,
+    }
+}
+
+/// Joins the body, which stands at `place`, and tells its length.
+fn fill_one(entry: &mut Entry, place: Option<&Place>) -> Result<usize> {
+    Ok(match &mut entry.kind {
+        EntryKind::Peer { body, .. } => {
+            let row = place.and_then(|place| place.row.as_ref());
+            let missing = || Failure::Row("a peer's message is missing".to_owned());
+            *body = row.ok_or_else(missing)?.content.body();
+            body.len()
+        }
+        EntryKind::PeerChange { at, change, body } => {
+            let row = place.and_then(|place| place.change.as_ref());
+            // It is gone only where its author is.
+            change.delete |= row.is_none_or(|row| row.delete);
+            let own = row.filter(|row| row.conv_seq == at.conv_seq);
+            *body = own.map(|row| row.body.clone()).unwrap_or_default();
+            body.len()
+        }
+        _ => 0,
+    })
 }

@@ -95,6 +95,8 @@ statements! {
     GetMessages: "SELECT conv_seq, time_us, sender, outbox, n, kind, target, hash, body, emptied, \
         changed FROM messages WHERE low=? AND high=? AND bucket=? \
         AND conv_seq>=? AND conv_seq<=? LIMIT ?",
+    GetMessagesAt: "SELECT conv_seq, time_us, sender, outbox, n, kind, target, hash, body, \
+        emptied, changed FROM messages WHERE low=? AND high=? AND bucket=? AND conv_seq IN ?",
     GetMessagesDown: "SELECT conv_seq, time_us, sender, outbox, n, kind, target, hash, body, \
         emptied, changed FROM messages WHERE low=? AND high=? AND bucket=? \
         AND conv_seq>=? AND conv_seq<=? ORDER BY conv_seq DESC LIMIT ?",

@@ -1,7 +1,7 @@
 //! What was acked, and what each taker found: nothing is lost, nothing changes its place, and who
 //! was deposed acks nothing more. Written without a look at how takers work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Messages by core and place: which one stands there.
 pub type Places = BTreeMap<(u16, u64), u64>;
@@ -12,6 +12,8 @@ pub struct Checker {
     acked: BTreeMap<(u16, u64), (u64, u64)>,
     /// In the rows of the backend, for ever.
     pub flushed: Places,
+    /// Of those, what the logs need not hold any more: its fan-outs are confirmed.
+    let_go: BTreeSet<(u16, u64)>,
     /// What takers started from, by incarnation: found or flushed.
     taken: BTreeMap<u64, Places>,
     pub acks: u64,
@@ -47,8 +49,20 @@ impl Checker {
         }
     }
 
+    /// A core's log drops what it flushed.
+    pub fn let_go(&mut self, core: u16) {
+        let rows = self.flushed.range((core, 0)..=(core, u64::MAX));
+        self.let_go.extend(rows.map(|(place, _)| *place));
+    }
+
     /// A taker starts with these messages.
     pub fn take(&mut self, incarnation: u64, found: Places) {
+        let owed =
+            |place: &&(u16, u64)| !self.let_go.contains(*place) && !found.contains_key(*place);
+        if let Some(place) = self.flushed.keys().find(owed) {
+            let what = format!("{place:?} is a row, and {incarnation} does not send its fan-outs");
+            self.is_wrong(what);
+        }
         let mut taken = self.flushed.clone();
         for (place, message) in found {
             let other = *taken.entry(place).or_insert(message);

@@ -25,16 +25,19 @@ pub enum Planted {
     NotConfirmed,
     /// A segment is dropped before the list says so.
     DroppedUnlisted,
+    /// What a taker found becomes rows before its own log says how far it found it.
+    FlushedBeforeHeader,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 6] = [
+    pub const ALL: [Planted; 7] = [
         Planted::NoRead,
         Planted::PlainSeal,
         Planted::TailNotWritten,
         Planted::ClockIsFence,
         Planted::NotConfirmed,
         Planted::DroppedUnlisted,
+        Planted::FlushedBeforeHeader,
     ];
 }
 
@@ -159,13 +162,30 @@ impl World {
         self.store.after(pause_us, Event::Chaos);
     }
 
+    /// Whoever just took the node may flush at once, or die at once.
+    fn youth(&mut self, process: usize) {
+        let one = &mut self.processes[process];
+        if !one.is_young() {
+            return;
+        }
+        match self.store.random.below(8) {
+            0 if !self.store.calm => {
+                one.alive = false;
+                let dir = one.dir();
+                self.start(dir);
+            }
+            1 | 2 => one.flush(&mut self.store, &mut self.checker, self.planted),
+            _ => {}
+        }
+    }
+
     fn work(&mut self, process: usize) {
         let one = &mut self.processes[process];
         for _ in 0..self.store.random.below(4) {
             one.append(&mut self.store);
         }
         if self.store.random.below(8) == 0 {
-            one.flush(&mut self.store, &mut self.checker);
+            one.flush(&mut self.store, &mut self.checker, self.planted);
         }
         one.work(&mut self.store, &mut self.checker, self.planted);
         if one.alive {
@@ -208,6 +228,7 @@ pub fn run(seed: u64, planted: Option<Planted>) -> Outcome {
         match event {
             Event::Answer { to: (process, id), reply } => {
                 processes[process].answer(id, reply, store, checker, planted);
+                world.youth(process);
             }
             Event::Work { process } => world.work(process),
             Event::Resume { process } if processes[process].paused => {

@@ -105,6 +105,12 @@ impl Process {
         self.alive && matches!(self.role, Role::Owner(_))
     }
 
+    /// It has the node, and one of its logs has no header.
+    pub fn is_young(&self) -> bool {
+        let young = |core: &OwnedCore| core.log.durable() == core.log.base();
+        matches!(&self.role, Role::Owner(owning) if owning.cores.iter().any(young)) && self.alive
+    }
+
     fn now_us(&self, store: &Store) -> u64 {
         store.now_us - self.lag_us
     }
@@ -274,13 +280,17 @@ impl Process {
         }
     }
 
-    /// Makes rows of what is durable, up to some place, and retires it.
-    pub fn flush(&mut self, store: &mut Store, checker: &mut Checker) {
+    /// Makes rows of what is durable, up to some place, and retires it: once the log's header says
+    /// where the older ones end.
+    pub fn flush(&mut self, store: &mut Store, checker: &mut Checker, planted: Option<Planted>) {
         if let Role::Owner(owning) = &mut self.role
             && !self.paused
         {
             let core = store.random.below(owning.cores.len());
             let log = &mut owning.cores[core].log;
+            if log.durable() == log.base() && planted != Some(Planted::FlushedBeforeHeader) {
+                return;
+            }
             let all = places(log, log.start_of_tail());
             let count = store.random.below(all.len() + 1);
             for (_, place, message) in &all[..count] {
@@ -359,7 +369,7 @@ impl Owning {
             }
             let next = highest.max(checker.head(core)) + 1;
             let owner = Owner::new(taken.seal.incarnation);
-            owned.push(OwnedCore { acked: log.durable(), log, owner, next });
+            owned.push(OwnedCore { acked: Position(0), log, owner, next });
         }
         checker.take(taken.seal.incarnation, found);
         Some(Owning {
@@ -386,6 +396,9 @@ impl Owning {
         for index in 0..self.cores.len() {
             self.settle(index, checker);
             while let Some(op) = self.cores[index].log.poll() {
+                if matches!(op, IoOp::RetireOlder | IoOp::Retire { .. }) {
+                    checker.let_go(index as u16);
+                }
                 match op {
                     IoOp::RetireOlder => {
                         self.beyond_older += 1;
@@ -426,14 +439,15 @@ impl Owning {
         }
     }
 
-    /// Gives a log its completions, and acks what became durable.
+    /// Gives a log its completions, and acks what became durable, with the log's header also what
+    /// was found: clients send it again and learn that it is known.
     fn settle(&mut self, index: usize, checker: &mut Checker) {
         let core = &mut self.cores[index];
         while let Some(done) = core.owner.poll_done() {
             core.log.complete(done);
         }
         let durable = core.log.durable();
-        if durable > core.acked {
+        if durable > core.acked.max(core.log.base()) {
             for (_, place, message) in places(&core.log, core.acked) {
                 checker.ack(self.seal.incarnation, (index as u16, place), message);
             }

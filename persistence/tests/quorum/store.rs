@@ -227,6 +227,8 @@ pub struct Store {
     pub random: Random,
     /// Nothing is late or lost.
     pub calm: bool,
+    /// Of so many messages to a replica, two are lost, two very late, and five late.
+    fair: usize,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, Event>,
     next: u64,
@@ -238,10 +240,12 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(random: Random) -> Store {
+    pub fn new(mut random: Random) -> Store {
+        let fair = if random.below(2) == 0 { 50 } else { 12 };
         Store {
             now_us: 1,
             random,
+            fair,
             calm: false,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -289,7 +293,7 @@ impl Store {
     fn delay_us(&mut self) -> Option<u64> {
         let random = &mut self.random;
         let fast = 200 + random.below(3_000) as u64;
-        match random.below(50) {
+        match random.below(self.fair) {
             _ if self.calm => Some(fast),
             0 | 1 => None,
             2 | 3 => Some(1_000_000 * random.below(30) as u64),
