@@ -151,7 +151,9 @@ impl Cassandra {
         } else {
             launch.set("store.replication", self.cluster.nodes);
         }
-        launch.run(&["store", "migrate"]).map(|_| ())
+        // Nodes that only just know each other may take too long; to do it again changes nothing.
+        let migrate = || launch.run(&["store", "migrate"]).map(|_| ());
+        migrate().or_else(|_| migrate()).or_else(|_| migrate())
     }
 
     /// kill -9 of one node: each in its turn.

@@ -8,11 +8,14 @@ use crate::random::Random;
 use client::{ClientEvent, Config, Conv, Kind};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the crowd sleeps when nothing moved.
 const PAUSE: Duration = Duration::from_micros(200);
+/// A round of all members that takes so long says that this program stood still.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 /// Of every inbox, as long as nothing restores a server.
 const FIRST_EPOCH: u64 = 1;
 
@@ -47,6 +50,8 @@ pub struct Crowd {
     pub ledger: Ledger,
     /// Every ack, in order.
     pub acks: Vec<Acked>,
+    /// When this program stood still: what clients saw then says nothing of the server.
+    pub stood_still: Vec<Range<Instant>>,
     /// Errors that a client told of: the server broke the protocol.
     pub faults: Vec<String>,
     /// Sends that the server did not take then, by the code's name.
@@ -75,6 +80,7 @@ impl Crowd {
             first_user,
             ledger: Ledger::default(),
             acks: Vec::new(),
+            stood_still: Vec::new(),
             faults: Vec::new(),
             refusals: BTreeMap::new(),
             random: Random::new(seed),
@@ -124,7 +130,8 @@ impl Crowd {
             if done(self) {
                 return true;
             }
-            if Instant::now() >= end {
+            let begun = Instant::now();
+            if begun >= end {
                 return false;
             }
             let mut moved = false;
@@ -140,6 +147,9 @@ impl Crowd {
             }
             if !moved {
                 thread::sleep(PAUSE);
+            }
+            if begun.elapsed() > STOOD_STILL {
+                self.stood_still.push(begun..Instant::now());
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::server::{Launch, Running, Scratch, ServerError};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -460,8 +461,14 @@ impl<'a> Run<'a> {
 
     fn report_outages(&self, report: &mut Report) {
         let (acks, unacked) = (&self.crowd.acks, self.crowd.unacked());
-        let seen = outage::seen(&self.outages, acks, &unacked);
-        report.set("store_kills", seen.outages);
+        let judged = self.outages.iter().filter(|outage| {
+            let within =
+                |still: &Range<Instant>| still.start < outage.back && outage.killed < still.end;
+            !self.crowd.stood_still.iter().any(within)
+        });
+        let seen = outage::seen(judged, acks, &unacked);
+        report.set("store_kills", self.outages.len());
+        report.set("outages_judged", seen.outages);
         report.set("store_kill_nodes", self.args.store_kill_nodes);
         report.set("lost_nodes", self.args.lose_nodes);
         if seen.outages == 0 {

@@ -36,7 +36,7 @@ pub struct Config {
     pub store_password: String,
     /// PEM file of the certificates that sign its nodes' own; empty: no TLS.
     pub store_tls_ca: String,
-    /// The datacenter beside this server; empty: whichever answers.
+    /// The datacenter beside this server; empty: the only one.
     pub store_datacenter: String,
     /// Copies: a number, or one for each datacenter.
     pub store_replication: String,

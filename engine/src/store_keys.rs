@@ -96,7 +96,7 @@ pub const TLS_CA: Key = Key {
 pub const DATACENTER: Key = Key {
     name: "store.datacenter",
     unit: "name",
-    meaning: "the distributed store's datacenter beside this server; empty: any",
+    meaning: "the distributed store's datacenter beside this server; empty: its only one",
     cost: "a quorum of its nodes must be up",
     get: |config| config.store_datacenter.clone(),
     set: |config, text| {

@@ -55,9 +55,18 @@ fn core_of(core: i32) -> Result<u16> {
 }
 
 impl Connection {
+    /// A statement that acks wait for, and that may happen twice.
+    fn hedged(&self, text: &str) -> Text {
+        let mut statement = Text::new(text);
+        statement.set_is_idempotent(true);
+        statement.set_execution_profile_handle(Some(self.prepared.hedged.clone()));
+        statement
+    }
+
     /// The node's seal, as transactions see it.
     async fn seal(&self) -> Result<Option<Seal>> {
-        let mut read = Text::new("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
+        let mut read =
+            self.hedged("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
         read.set_consistency(self.serial_read);
         let result = self.session.query_unpaged(read, (&self.log,)).await?.into_rows_result()?;
         let row = result.maybe_first_row::<(i64, i64, i64, i64)>();
@@ -96,6 +105,7 @@ impl Connection {
     /// Moves the beat of a lease, if this taker still has the node.
     async fn beat(&self, seal: Seal) -> Result<()> {
         let text = "UPDATE seals SET beat = ? WHERE node = ? IF incarnation = ? AND taker = ?";
+        let text = self.hedged(text);
         let [beat, incarnation, taker] =
             [seal.beat, seal.incarnation, seal.taker].map(|value| value as i64);
         self.session.query_unpaged(text, (beat, &self.log, incarnation, taker)).await?;

@@ -17,7 +17,7 @@ pub struct Config {
     pub password: String,
     /// File with the certificates, as PEM, that sign the nodes' own; empty: no TLS.
     pub tls_ca: String,
-    /// The datacenter that is written and read here; empty: whichever answers.
+    /// The datacenter that is written and read here; empty: the only one (`Geo`: any).
     pub datacenter: String,
     /// Copies, where the keyspace is made.
     pub replication: Replication,

@@ -102,10 +102,10 @@ pub enum OpenError {
         /// Who asked.
         log: String,
     },
-    /// `replicated` without a datacenter, or with one that is none.
+    /// Several datacenters and none is named, or one that is none.
     #[error(
-        "ack = \"replicated\" needs the datacenter beside this server, and store.datacenter is \
-         {named:?}; set it to one of {there}"
+        "rows are written and read at a quorum of the datacenter beside this server, and \
+         store.datacenter is {named:?}; set it to one of {there}"
     )]
     Datacenter {
         /// As it is configured.

@@ -32,7 +32,7 @@ pub async fn check(session: &Session, config: &Config, node: &str) -> Result<Str
 }
 
 /// The datacenter beside this server.
-fn datacenter(named: &str, there: Vec<String>) -> Result<String, OpenError> {
+pub fn datacenter(named: &str, there: Vec<String>) -> Result<String, OpenError> {
     match &there[..] {
         [only] if named.is_empty() => Ok(only.clone()),
         all if all.iter().any(|one| one == named) => Ok(named.to_owned()),

@@ -1,6 +1,6 @@
 //! The session, and the schema in numbered migrations.
 
-use crate::{Config, OpenError, tls};
+use crate::{Config, OpenError, levels, tls};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -61,38 +61,50 @@ pub fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
-/// Connects, to no keyspace yet.
-pub async fn connect(config: &Config) -> Result<Session, OpenError> {
-    let profile = ExecutionProfile::builder()
+/// How requests are made; `datacenter`: whose nodes are asked, empty: any.
+fn profile(config: &Config, datacenter: &str) -> ExecutionProfile {
+    // A quorum over all datacenters is the same wherever it is asked for.
+    let mut policy = DefaultPolicy::builder().permit_dc_failover(config.level == AckLevel::Geo);
+    if !datacenter.is_empty() {
+        policy = policy.prefer_datacenter(datacenter.to_owned());
+    }
+    ExecutionProfile::builder()
         .consistency(config.consistency())
         .serial_consistency(Some(config.serial()))
         .request_timeout(Some(REQUEST_TIMEOUT))
-        // A quorum over all datacenters is the same wherever it is asked for.
-        .load_balancing_policy(
-            DefaultPolicy::builder().permit_dc_failover(config.level == AckLevel::Geo).build(),
-        )
-        .build();
+        .load_balancing_policy(policy.build())
+        .build()
+}
+
+/// Connects, to no keyspace yet.
+pub async fn connect(config: &Config) -> Result<Session, OpenError> {
+    let mut requests = profile(config, &config.datacenter).into_handle();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.addresses)
         .connection_timeout(CONNECT_TIMEOUT)
-        .default_execution_profile_handle(profile.into_handle());
+        .default_execution_profile_handle(requests.clone());
     if !config.user.is_empty() {
         builder = builder.user(&config.user, &config.password);
     }
     if !config.tls_ca.is_empty() {
         builder = tls::with(builder, &config.tls_ca)?;
     }
-    if !config.datacenter.is_empty() {
-        builder = builder.prefer_datacenter(config.datacenter.clone());
-    }
-    builder.build().await.map_err(|error| {
+    let session = builder.build().await.map_err(|error| {
         let why = format!("{error:?}");
         if ["uthenticat", "redentials", "Unauthorized"].iter().any(|word| why.contains(word)) {
             let addresses = config.addresses.join(",");
             return OpenError::Refused { addresses, user: config.user.clone() };
         }
         config.unreachable(error.to_string())
-    })
+    })?;
+    if config.level != AckLevel::Geo {
+        // A quorum of one datacenter is one of that whose node is asked: always of the same, also
+        // when there are more some day.
+        let there = nodes(&session).into_keys().collect();
+        let datacenter = levels::datacenter(&config.datacenter, there)?;
+        requests.map_to_another_profile(profile(config, &datacenter));
+    }
+    Ok(session)
 }
 
 /// The keyspace is there and its tables are this build's.

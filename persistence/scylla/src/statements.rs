@@ -1,8 +1,16 @@
 //! Every statement, prepared once. Writes carry their timestamp as the first value.
 
 use crate::OpenError;
+use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::prepared::PreparedStatement;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What acks wait for is asked of another node too when there is no answer for so long: one that
+/// died, or that waits for one which died, would hold them for the whole timeout.
+const HEDGE: Duration = Duration::from_secs(1);
 
 macro_rules! statements {
     ($($name:ident: $text:expr,)*) => {
@@ -112,8 +120,15 @@ statements! {
         AND inbox_seq>=? AND inbox_seq<=? LIMIT ?",
 }
 
+/// Of those that acks wait for.
+const HEDGED: [Statement; 2] = [Statement::PutLogBlock, Statement::GetSeal];
+
 /// The prepared statements.
-pub struct Prepared(Vec<PreparedStatement>);
+pub struct Prepared {
+    all: Vec<PreparedStatement>,
+    /// How to make a request that acks wait for. It must be one that may happen twice.
+    pub hedged: ExecutionProfileHandle,
+}
 
 impl Prepared {
     /// Prepares all of them.
@@ -122,18 +137,25 @@ impl Prepared {
         open_error: impl Fn(String) -> OpenError,
     ) -> Result<Prepared, OpenError> {
         let mut all = Vec::with_capacity(TEXTS.len());
-        for (_, text) in TEXTS {
+        let again = SimpleSpeculativeExecutionPolicy { max_retry_count: 2, retry_interval: HEDGE };
+        let profile = session.get_default_execution_profile_handle().pointee_to_builder();
+        let profile = profile.speculative_execution_policy(Some(Arc::new(again))).build();
+        let hedged = profile.into_handle();
+        for (name, text) in TEXTS {
             let prepared = session.prepare(*text).await;
             let mut prepared = prepared.map_err(|error| open_error(error.to_string()))?;
             prepared.set_is_idempotent(true);
+            if HEDGED.contains(name) {
+                prepared.set_execution_profile_handle(Some(hedged.clone()));
+            }
             all.push(prepared);
         }
-        Ok(Prepared(all))
+        Ok(Prepared { all, hedged })
     }
 
     /// One of them.
     pub fn get(&self, statement: Statement) -> &PreparedStatement {
-        &self.0[statement as usize]
+        &self.all[statement as usize]
     }
 }
 

@@ -168,13 +168,14 @@ impl World {
         if !one.is_young() {
             return;
         }
-        match self.store.random.below(8) {
+        match self.store.random.below(4) {
             0 if !self.store.calm => {
+                one.flush(&mut self.store, &mut self.checker, self.planted);
                 one.alive = false;
                 let dir = one.dir();
                 self.start(dir);
             }
-            1 | 2 => one.flush(&mut self.store, &mut self.checker, self.planted),
+            1 => one.flush(&mut self.store, &mut self.checker, self.planted),
             _ => {}
         }
     }

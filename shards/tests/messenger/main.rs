@@ -8,6 +8,7 @@ mod devices;
 mod history;
 mod presence;
 mod receipts;
+mod recovery;
 mod retention;
 mod snapshot;
 mod states;

@@ -203,6 +203,8 @@ pub struct World {
     logs: Vec<FoundLog>,
     generation: u64,
     store: Option<Rc<RefCell<Store>>>,
+    /// New disks wait.
+    disks_wait: bool,
 }
 
 impl World {
@@ -227,6 +229,7 @@ impl World {
             logs: Vec::new(),
             generation: 0,
             store,
+            disks_wait: false,
         };
         world.start(cores);
         world
@@ -248,7 +251,8 @@ impl World {
                 epoch_base: 1,
             };
             self.cores.push(Core::new(config, recovered.deal(index, cores), self.now));
-            self.drivers.push(Memory { store: self.store.clone(), ..Memory::default() });
+            let (store, disk_waits) = (self.store.clone(), self.disks_wait);
+            self.drivers.push(Memory { store, disk_waits, ..Memory::default() });
         }
         self.run_ms(5);
     }
@@ -264,6 +268,13 @@ impl World {
             });
         }
         self.start(self.drivers.len() as u16);
+    }
+
+    /// As `restart`, and no write of the new logs completes: see `hold_disks`.
+    pub fn restart_with_held_disks(&mut self) {
+        self.disks_wait = true;
+        self.restart();
+        self.disks_wait = false;
     }
 
     /// The core where a user lives.
