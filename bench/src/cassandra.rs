@@ -26,6 +26,8 @@ pub struct Cassandra {
     nodes: Vec<Node>,
     /// Those that were killed last.
     last: Range<usize>,
+    /// So many, the first ones, are never killed by `kill`.
+    spared: usize,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,7 @@ impl Cassandra {
             let dir = dir.join(format!("cassandra-{number}"));
             nodes.push(Node::start(dir, port, number, cluster)?);
         }
-        Ok(Cassandra { cluster, nodes, last: 0..1 })
+        Ok(Cassandra { cluster, nodes, last: 0..1, spared: 0 })
     }
 
     /// Where the first node answers.
@@ -154,6 +156,11 @@ impl Cassandra {
         // Nodes that only just know each other may take too long; to do it again changes nothing.
         let migrate = || launch.run(&["store", "migrate"]).map(|_| ());
         migrate().or_else(|_| migrate()).or_else(|_| migrate())
+    }
+
+    /// Never kills the first one from now on; there are others.
+    pub fn spare_first(&mut self) {
+        self.spared = 1;
     }
 
     /// kill -9 of one node: each in its turn.
@@ -189,8 +196,9 @@ impl Cassandra {
         &mut self,
         mut each: impl FnMut(&mut Node) -> Result<(), ServerError>,
     ) -> Result<(), ServerError> {
-        let all = self.nodes.len();
-        self.last.clone().try_for_each(|index| each(&mut self.nodes[index % all]))
+        let nodes = &mut self.nodes[self.spared..];
+        let all = nodes.len();
+        self.last.clone().try_for_each(|index| each(&mut nodes[index % all]))
     }
 
     /// They answer, since they were started again.

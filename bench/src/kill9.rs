@@ -11,7 +11,6 @@ use crate::server::{Launch, Running, Scratch, ServerError};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -51,6 +50,10 @@ pub struct Kill9Args {
     /// datacenter of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     store_nodes: u8,
+    /// Each node in a datacenter of its own, as with `--ack geo`; the server is in the first one,
+    /// whose node is not killed
+    #[arg(long)]
+    store_datacenters: bool,
     /// A node of the store is killed too, once in so many kills, and started again under load;
     /// 0: never
     #[arg(long, default_value_t = 10)]
@@ -118,7 +121,12 @@ impl Kill9Args {
     /// Acks come while nodes of the store are away.
     fn can_ack(&self) -> bool {
         let left = self.nodes() - self.store_kill_nodes;
-        self.ack == Ack::Local || left > self.nodes() / 2
+        self.ack == Ack::Local || self.spares_first() || left > self.nodes() / 2
+    }
+
+    /// The datacenter beside the server is one of several, and acks come from there alone.
+    fn spares_first(&self) -> bool {
+        self.store_datacenters && self.ack != Ack::Geo
     }
 }
 
@@ -131,8 +139,9 @@ pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
         let options = "--take-over-every and --lose-nodes need --ack replicated or geo";
         return Err(options.to_owned());
     }
-    if args.store_kill_nodes.max(args.lose_nodes) > args.nodes() {
-        return Err("--store-kill-nodes or --lose-nodes: there are not so many".to_owned());
+    let spared = u8::from(args.spares_first());
+    if args.store_kill_nodes.max(args.lose_nodes) + spared > args.nodes() {
+        return Err("--store-nodes: more of them than may be killed or lost".to_owned());
     }
     let mut report = Report::new("kill9");
     let begun = Instant::now();
@@ -154,8 +163,6 @@ enum KillError {
     Ended(u64, String),
     #[error("the store is back, and nothing is acked for {HEAL_PATIENCE:?}")]
     Unhealed,
-    #[error("a process that was stopped and replaced goes on for {WAKE_PATIENCE:?}")]
-    Awake,
     #[error("after the last kill: {0} within {SETTLE_PATIENCE:?}: {1}")]
     Unsettled(&'static str, String),
 }
@@ -188,11 +195,15 @@ impl<'a> Run<'a> {
         let mut cassandra = None;
         if args.store == Store::Scylla {
             crate::progress("starting Cassandra");
-            let (datacenters, nodes) = (args.ack == Ack::Geo, args.nodes());
-            let node = match nodes {
+            let nodes = args.nodes();
+            let datacenters = args.store_datacenters || args.ack == Ack::Geo;
+            let mut node = match nodes {
                 1 => Cassandra::start(scratch.path())?,
                 _ => Cassandra::start_cluster(scratch.path(), Cluster { nodes, datacenters })?,
             };
+            if args.spares_first() {
+                node.spare_first();
+            }
             node.serve(&mut launch)?;
             launch.set("ack", format!("{:?}", args.ack).to_lowercase());
             launch.set("node", "kill9");
@@ -349,7 +360,8 @@ impl<'a> Run<'a> {
                 ended
             });
             if !ended {
-                return Err(KillError::Awake);
+                let fault = format!("a process that was replaced goes on for {WAKE_PATIENCE:?}");
+                self.crowd.faults.push(fault);
             }
         }
         server.kill();
@@ -461,11 +473,8 @@ impl<'a> Run<'a> {
 
     fn report_outages(&self, report: &mut Report) {
         let (acks, unacked) = (&self.crowd.acks, self.crowd.unacked());
-        let judged = self.outages.iter().filter(|outage| {
-            let within =
-                |still: &Range<Instant>| still.start < outage.back && outage.killed < still.end;
-            !self.crowd.stood_still.iter().any(within)
-        });
+        let still = &self.crowd.stood_still;
+        let judged = self.outages.iter().filter(|outage| !outage.overlaps(still));
         let seen = outage::seen(judged, acks, &unacked);
         report.set("store_kills", self.outages.len());
         report.set("outages_judged", seen.outages);

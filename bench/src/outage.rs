@@ -1,6 +1,7 @@
 //! What those who write see of a store that is away for a while: how long nothing is acked, and
 //! which sends wait.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// While a quorum is left, something is acked at least so often …
@@ -30,6 +31,13 @@ pub struct Outage {
     pub ready: Instant,
     /// Something was acked since, and a moment passed.
     pub back: Instant,
+}
+
+impl Outage {
+    /// Whether one of these times is part of it.
+    pub fn overlaps(&self, times: &[Range<Instant>]) -> bool {
+        times.iter().any(|time| time.start < self.back && self.killed < time.end)
+    }
 }
 
 /// What was seen of all outages of one kind.
