@@ -118,10 +118,9 @@ impl Kill9Args {
         if self.ack == Ack::Geo { self.store_nodes.max(3) } else { self.store_nodes }
     }
 
-    /// Acks come while nodes of the store are away.
-    fn can_ack(&self) -> bool {
-        let left = self.nodes() - self.store_kill_nodes;
-        self.ack == Ack::Local || self.spares_first() || left > self.nodes() / 2
+    /// The store goes on while some of its nodes are away.
+    fn quorum_left(&self) -> bool {
+        self.spares_first() || self.nodes() - self.store_kill_nodes > self.nodes() / 2
     }
 
     /// The datacenter beside the server is one of several, and acks come from there alone.
@@ -487,11 +486,10 @@ impl<'a> Run<'a> {
         report.set("outage_sends", seen.sends);
         report.set_rounded("outage_sends_acked_within_5_s_percent", seen.in_time_percent());
         report.set("back_without_ack_ms_max", seen.resumed.as_millis() as u64);
-        if !self.args.can_ack() {
-            report.set("acks_without_quorum", seen.false_acks);
-        }
-        if let Some(broken) = seen.broken(self.args.can_ack()) {
-            report.fail(broken);
-        }
+        // With acks from the disk, what needs nothing of the store is acked meanwhile.
+        let (local, quorum_left) = (self.args.ack == Ack::Local, self.args.quorum_left());
+        report.set("acks_without_quorum", if quorum_left { 0 } else { seen.false_acks });
+        let broken = seen.broken(quorum_left).filter(|_| quorum_left || !local);
+        broken.into_iter().for_each(|broken| report.fail(broken));
     }
 }

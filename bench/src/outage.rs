@@ -64,15 +64,15 @@ impl Seen {
     }
 
     /// What is promised and was not kept, in words.
-    pub fn broken(&self, can_ack: bool) -> Option<String> {
+    pub fn broken(&self, quorum_left: bool) -> Option<String> {
         let (gap, percent) = (self.gap, self.in_time_percent());
-        if !can_ack && self.false_acks > 0 {
+        if !quorum_left && self.false_acks > 0 {
             return Some(format!("{} acks while no quorum was left", self.false_acks));
         }
-        if can_ack && gap > GAP_MAX {
+        if quorum_left && gap > GAP_MAX {
             return Some(format!("nothing was acked for {gap:?} although a quorum was left"));
         }
-        let late = can_ack && percent < ACKED_PERCENT_MIN;
+        let late = quorum_left && percent < ACKED_PERCENT_MIN;
         late.then(|| format!("{percent:.1} % of the sends were acked within {GAP_MAX:?}"))
     }
 }
