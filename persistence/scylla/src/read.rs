@@ -13,7 +13,7 @@ use persistence::{
 };
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -301,9 +301,9 @@ impl Connection {
 
     /// Joins the bodies of entries, and tells their lengths: one read for each partition.
     async fn fill(self: Arc<Self>, mut entries: Vec<Entry>) -> Result<Vec<(Entry, usize)>> {
-        let mut wanted: BTreeMap<(ConvKey, u64), Vec<i64>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(ConvKey, u64), BTreeSet<i64>> = BTreeMap::new();
         for (conv, seq) in entries.iter().filter_map(body_of) {
-            wanted.entry((conv, seq / MESSAGE_BUCKET)).or_default().push(seq as i64);
+            wanted.entry((conv, seq / MESSAGE_BUCKET)).or_default().insert(seq as i64);
         }
         let mut under_way = JoinSet::new();
         for ((conv, bucket), seqs) in wanted {
@@ -328,9 +328,10 @@ impl Connection {
         &self,
         conv: ConvKey,
         bucket: u64,
-        seqs: Vec<i64>,
+        seqs: BTreeSet<i64>,
     ) -> Result<Vec<((ConvKey, Seq), Place)>> {
         let [low, high] = pair(conv).map(|id| id as i64);
+        let seqs: Vec<i64> = seqs.into_iter().collect();
         let rows = self.select(GetMessagesAt, (low, high, bucket as i64, seqs)).await?;
         let place = |columns| Place::of(conv, columns).map(|(seq, place)| ((conv, seq), place));
         rows.into_iter().map(place).collect()
