@@ -22,13 +22,15 @@ const EARLY_EVERY: u64 = 5;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// The load goes on for so long once the store is back.
 const STORE_BACK: Duration = Duration::from_secs(1);
+/// A node that is back first gets what it missed: only so much later another one is killed.
+const STORE_REST: Duration = Duration::from_secs(40);
 /// A server that acks nothing for so long with the store back does not heal.
 const HEAL_PATIENCE: Duration = Duration::from_secs(90);
 /// A process that another one replaced ends by then, once it wakes.
 const WAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// A store that does not answer by then does not start.
 const STORE_PATIENCE: Duration = Duration::from_secs(180);
-/// For the last messages to find their way, and for the reading back.
+/// For the last messages to arrive, and for the reading back.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Options of `kill9`.
@@ -135,15 +137,13 @@ pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
         return Err("--ack other than local needs --store scylla".to_owned());
     }
     if (args.take_over_every > 0 || args.lose_nodes > 0) && args.ack == Ack::Local {
-        let options = "--take-over-every and --lose-nodes need --ack replicated or geo";
-        return Err(options.to_owned());
+        return Err("--take-over-every, --lose-nodes: need --ack replicated or geo".to_owned());
     }
     let spared = u8::from(args.spares_first());
     if args.store_kill_nodes.max(args.lose_nodes) + spared > args.nodes() {
         return Err("--store-nodes: more of them than may be killed or lost".to_owned());
     }
-    let mut report = Report::new("kill9");
-    let begun = Instant::now();
+    let (mut report, begun) = (Report::new("kill9"), Instant::now());
     let mut run = Run::new(&args).map_err(|error| error.to_string())?;
     if let Err(error) = run.kill_all().and_then(|()| run.read_back()) {
         report.invalidate(error.to_string());
@@ -310,6 +310,10 @@ impl<'a> Run<'a> {
     fn kill_store(&mut self) -> Result<(), KillError> {
         let Some(mut cassandra) = self.cassandra.take() else { return Ok(()) };
         let (address, habits) = (self.launch.address, self.habits());
+        if let (Some(last), 2..) = (self.outages.last(), self.args.nodes()) {
+            let rest = STORE_REST.saturating_sub(last.ready.elapsed());
+            self.crowd.run(address, habits, rest, |_| false);
+        }
         let killed = Instant::now();
         cassandra.kill_together(self.args.store_kill_nodes.into());
         let down = Duration::from_millis(self.args.store_down_ms);
@@ -486,10 +490,11 @@ impl<'a> Run<'a> {
         report.set("outage_sends", seen.sends);
         report.set_rounded("outage_sends_acked_within_5_s_percent", seen.in_time_percent());
         report.set("back_without_ack_ms_max", seen.resumed.as_millis() as u64);
-        // With acks from the disk, what needs nothing of the store is acked meanwhile.
+        // From the disk is acked what needs nothing of the store.
         let (local, quorum_left) = (self.args.ack == Ack::Local, self.args.quorum_left());
         report.set("acks_without_quorum", if quorum_left { 0 } else { seen.false_acks });
-        let broken = seen.broken(quorum_left).filter(|_| quorum_left || !local);
-        broken.into_iter().for_each(|broken| report.fail(broken));
+        if let Some(broken) = seen.broken(quorum_left).filter(|_| quorum_left || !local) {
+            report.fail(broken);
+        }
     }
 }

@@ -9,7 +9,9 @@ use scylla::statement::batch::{Batch as Statements, BatchType};
 use scylla::value::CqlValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use wire::{Seq, UserId};
 
 /// Statements and bytes of one unlogged batch, at most: far below what either store refuses.
@@ -17,6 +19,9 @@ const STATEMENTS_MAX: usize = 100;
 const BYTES_MAX: usize = 64 << 10;
 /// Batches under way at once.
 const CONCURRENCY: usize = 64;
+/// Between the tries of one of them.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
 /// A delete wins over every edit.
 pub const DELETES: i64 = 1 << 62;
 /// Emptying a body wins over the body.
@@ -325,6 +330,8 @@ impl Connection {
         Ok(())
     }
 
+    /// One partition's piece. Without an answer it is written again, a few times: the rest of the
+    /// batch, which may be a thousand times as long, need not be.
     async fn write_partition(&self, chunk: Vec<(Statement, Values)>) -> Result<(), Failure> {
         let mut batch = Statements::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
@@ -333,7 +340,13 @@ impl Connection {
             batch.append_statement(self.prepared.get(statement).clone());
             all.push(values);
         }
-        self.session.batch(&batch, all).await?;
+        for pause in PAUSES {
+            match self.session.batch(&batch, &all).await {
+                Ok(_) => return Ok(()),
+                Err(_) => sleep(pause).await,
+            }
+        }
+        self.session.batch(&batch, &all).await?;
         Ok(())
     }
 }
