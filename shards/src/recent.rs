@@ -11,12 +11,14 @@ pub(crate) struct Recent {
     /// Newest number given out.
     head: Seq,
     positions: VecDeque<Position>,
+    /// Positions before this one were forgotten: the oldest, cold by then, need not be looked at.
+    forgotten: Position,
 }
 
 impl Recent {
     /// The store has everything up to `head`.
     pub fn new(head: Seq) -> Recent {
-        Recent { head, positions: VecDeque::new() }
+        Recent { head, ..Recent::default() }
     }
 
     /// Newest number given out.
@@ -35,6 +37,7 @@ impl Recent {
     /// too (where a newer log has retired those).
     pub fn recover(&mut self, records: impl Iterator<Item = (Seq, Position)>) {
         assert!(self.positions.is_empty(), "what was recovered comes first");
+        self.forgotten = Position::default();
         let mut last = 0;
         for (seq, at) in records {
             if seq != last + 1 {
@@ -51,6 +54,10 @@ impl Recent {
 
     /// Forgets positions that the log has let go of; the store has what stands there.
     pub fn forget_before(&mut self, start: Position) {
+        if start <= self.forgotten {
+            return;
+        }
+        self.forgotten = start;
         while self.positions.front().is_some_and(|&at| at < start) {
             self.positions.pop_front();
         }

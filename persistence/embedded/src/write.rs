@@ -8,7 +8,11 @@ use crate::{keys, keys::member, keys::user};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use persistence::values::{self, Stored, read, written};
 use persistence::{Batch, ChangeRow, Content, ConvKey, MessageRow, Row, add_range};
+use std::collections::BTreeSet;
 use wire::{Seq, UserId};
+
+/// So many messages of one conversation in a batch are looked up together.
+const RUN_MIN: usize = 4;
 
 type Done = Result<(), StoreError>;
 
@@ -56,6 +60,7 @@ impl Tables {
                 rows.insert((conv, target), row);
             }
         }
+        let deleted = self.deleted(batch, rows.keys().copied())?;
         let mut authors = NewAuthors::default();
         for ((conv, conv_seq), mut row) in rows {
             if row.origin.is_none()
@@ -63,7 +68,7 @@ impl Tables {
             {
                 row.join(there);
             }
-            if matches!(row.content, Content::Body(_)) && self.is_deleted(batch, &row)? {
+            if matches!(row.content, Content::Body(_)) && deleted.contains(&(conv, conv_seq)) {
                 row.content.empty();
             }
             authors.add(&row);
@@ -85,13 +90,34 @@ impl Tables {
         Ok(row.map(|row| values::read_message(conv, seq, &row)).transpose()?)
     }
 
-    fn is_deleted(&self, batch: &Batch, row: &MessageRow) -> Result<bool, StoreError> {
-        if batch.changes.get(&(row.conv, row.conv_seq)).is_some_and(|change| change.delete) {
-            return Ok(true);
+    /// Which of these messages, in order, were deleted, here or in the batch. A conversation's
+    /// messages are looked up together: a range costs as much as some rows.
+    fn deleted(
+        &self,
+        batch: &Batch,
+        messages: impl Iterator<Item = (ConvKey, Seq)>,
+    ) -> Result<BTreeSet<(ConvKey, Seq)>, StoreError> {
+        let messages: Vec<_> = messages.collect();
+        let of_batch = batch.changes.iter().filter(|(_, change)| change.delete);
+        let mut deleted: BTreeSet<_> = of_batch.map(|(&place, _)| place).collect();
+        for run in messages.chunk_by(|a, b| a.0 == b.0) {
+            let (conv, first, last) = (run[0].0, run[0].1, run[run.len() - 1].1);
+            if run.len() < RUN_MIN {
+                for &(_, seq) in run {
+                    let there = self.messages.get(keys::change(conv, seq))?;
+                    let change = there.map(|row| read::<ChangeRow>(&row)).transpose()?;
+                    deleted.extend(change.filter(|change| change.delete).map(|_| (conv, seq)));
+                }
+                continue;
+            }
+            for row in self.messages.range(keys::change(conv, first)..=keys::change(conv, last)) {
+                let (key, row) = row.into_inner()?;
+                if key.get(24) == Some(&keys::CHANGE) && read::<ChangeRow>(&row)?.delete {
+                    deleted.insert((conv, values::number(&key, 16)?));
+                }
+            }
         }
-        let there = self.messages.get(keys::change(row.conv, row.conv_seq))?;
-        let there = there.map(|there| read::<ChangeRow>(&there)).transpose()?;
-        Ok(there.is_some_and(|change| change.delete))
+        Ok(deleted)
     }
 
     fn write_users(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Done {
