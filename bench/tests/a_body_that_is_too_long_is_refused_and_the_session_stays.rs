@@ -28,7 +28,7 @@ fn a_body_that_is_too_long_is_refused_and_the_session_stays() {
     // Nothing of them was taken, and nothing of them is read as a frame.
     let longest = vec![b'y'; LIMIT];
     one.send(2, 1, &longest);
-    one.await_said(&Said::Sent { n: 1 });
+    one.await_sent(1);
     let mut two = Raw::connect(launch.address, &tokens[1], None);
     let body = two.next("the message", |said| match said {
         Said::Message { body } => Some(body),

@@ -13,9 +13,9 @@ const MESSAGES: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-#[ignore = "needs Java and Maven, and was not run yet"]
+#[ignore = "needs Java and Maven: bench/test-store runs it"]
 fn a_killed_copy_goes_on_and_the_server_has_everything() {
-    support::build_server_with_scylla();
+    support::build_server_with_stores();
     let scratch = Scratch::new(Some(&support::dir())).expect("a directory");
     let node = bench::cassandra::Cassandra::start(scratch.path()).expect("Cassandra starts");
     let mut launch = Launch::new(scratch.path(), 2);

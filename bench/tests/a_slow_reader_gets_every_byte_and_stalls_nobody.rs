@@ -29,7 +29,7 @@ fn a_slow_reader_gets_every_byte_and_stalls_nobody() {
     let mut writer = Raw::connect(launch.address, &tokens[0], None);
     for n in 1..=MESSAGES {
         writer.send(2, n, &body(n));
-        writer.await_said(&Said::Sent { n });
+        writer.await_sent(n);
     }
     let reading = thread::spawn(move || {
         for n in 1..=MESSAGES {
@@ -48,7 +48,7 @@ fn a_slow_reader_gets_every_byte_and_stalls_nobody() {
         n += 1;
         let begun = Instant::now();
         three.send(4, n, b"quick");
-        three.await_said(&Said::Sent { n });
+        three.await_sent(n);
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(2), "{took:?} beside a slow reader");
         thread::sleep(Duration::from_millis(5));

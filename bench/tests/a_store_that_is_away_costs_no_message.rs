@@ -23,9 +23,9 @@ fn refused(launch: &Launch, key: &str, value: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs Java and Maven, and was not run yet"]
+#[ignore = "needs Java and Maven: bench/test-store runs it"]
 fn a_store_that_is_away_costs_no_message() {
-    support::build_server_with_scylla();
+    support::build_server_with_stores();
     let scratch = Scratch::new(Some(&support::dir())).expect("a directory");
     let mut node = Cassandra::start(scratch.path()).expect("Cassandra starts");
     let mut launch = Launch::new(scratch.path(), 2);

@@ -6,7 +6,7 @@ mod support;
 #[test]
 #[ignore = "needs Java and Maven: bench/test-store runs it"]
 fn kill_9_of_server_and_store_loses_doubles_and_swaps_nothing() {
-    support::build_server_with_scylla();
+    support::build_server_with_stores();
     let arguments = ["kill9", "--store", "scylla", "--kills", "6", "--store-kill-every", "4"];
     let (result, good) = support::bench(&[&arguments[..], &["--shards", "2"]].concat());
     assert!(good, "{result:#}");
@@ -20,7 +20,7 @@ fn kill_9_of_server_and_store_loses_doubles_and_swaps_nothing() {
 #[test]
 #[ignore = "needs Java and Maven: bench/test-store runs it"]
 fn a_node_taken_from_a_killed_or_stopped_server_loses_doubles_and_swaps_nothing() {
-    support::build_server_with_scylla();
+    support::build_server_with_stores();
     let arguments = ["kill9", "--store", "scylla", "--ack", "replicated", "--kills", "6"];
     let more = ["--take-over-every", "2", "--store-kill-every", "5", "--shards", "2"];
     let (result, good) = support::bench(&[&arguments[..], &more].concat());

@@ -6,7 +6,7 @@ mod support;
 #[test]
 #[ignore = "needs redis-server: bench/test-store runs it"]
 fn redis_wiped_and_killed_loses_nothing_and_routes_are_back_in_five_seconds() {
-    support::build_server_with_redis();
+    support::build_server_with_stores();
     let (result, good) = support::bench(&["redis-wipes", "--wipes", "12", "--shards", "2"]);
     assert!(good, "{result:#}");
     for key in ["lost", "duplicated", "reordered", "foreign", "page_places_wrong"] {

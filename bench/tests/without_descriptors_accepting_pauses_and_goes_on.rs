@@ -72,7 +72,7 @@ fn without_descriptors_accepting_pauses_and_goes_on() {
     assert_eq!(two.next_within(STARVED / 2), None, "no descriptor, no session");
     for n in 1..10 {
         one.send(2, n, b"meanwhile");
-        one.await_said(&Said::Sent { n });
+        one.await_sent(n);
     }
     thread::sleep(STARVED.saturating_sub(begun.elapsed()));
     drop(silent);

@@ -13,25 +13,26 @@ use std::time::Duration;
 /// How long a server may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Builds `ringmail` in the profile of this test, if it is not up to date.
+/// Builds `ringmail` in the profile of this test, if it is not up to date; with the features in
+/// `RINGMAIL_TEST_FEATURES`, where one of its stores is tested that needs them.
 pub fn build_server() {
-    build(&[]);
+    build(&std::env::var("RINGMAIL_TEST_FEATURES").unwrap_or_default());
 }
 
-/// Builds it with the distributed store.
-pub fn build_server_with_scylla() {
-    build(&["--features", "scylla"]);
+/// Builds it with the distributed store and with Redis.
+pub fn build_server_with_stores() {
+    build("scylla-tls,redis");
 }
 
-/// Builds it beside Redis.
-pub fn build_server_with_redis() {
-    build(&["--features", "redis"]);
-}
-
-fn build(features: &[&str]) {
+fn build(features: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--package", "ringmail-engine", "--bin", "ringmail"]);
-    cargo.args(features);
+    cargo.args(["--features", features]);
+    // What the outer cargo says of this crate; build programs of others would run again for it.
+    let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    std::env::vars().filter(|(name, _)| own(name)).for_each(|(name, _)| {
+        cargo.env_remove(name);
+    });
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

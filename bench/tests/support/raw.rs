@@ -1,8 +1,8 @@
 //! A device that speaks the wire's frames by hand, and reads only when it is told to.
 
 use client::wire::{
-    self, Ack, Answer, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId, Send,
-    SendKey, ServerFrame,
+    self, Ack, AckLevel, Answer, ClientFrame, Conv, Deframer, FRAME_BYTES_MAX, Hello, OutboxId,
+    Send, SendKey, ServerFrame,
 };
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io::{Read, Write};
@@ -15,10 +15,22 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     Welcome,
-    Sent { n: u64 },
-    Refused { n: u64, code: wire::RefusalCode, limit: u64 },
-    Message { body: Vec<u8> },
-    Closed { code: wire::CloseCode },
+    /// `None`: it was known.
+    Sent {
+        n: u64,
+        level: Option<AckLevel>,
+    },
+    Refused {
+        n: u64,
+        code: wire::RefusalCode,
+        limit: u64,
+    },
+    Message {
+        body: Vec<u8>,
+    },
+    Closed {
+        code: wire::CloseCode,
+    },
     Other,
 }
 
@@ -111,6 +123,11 @@ impl Raw {
         }
     }
 
+    /// Reads until a SEND is SENT, and is on the server's disk.
+    pub fn await_sent(&mut self, n: u64) {
+        self.await_said(&Said::Sent { n, level: Some(AckLevel::Local) });
+    }
+
     /// Reads until this comes.
     pub fn await_said(&mut self, wanted: &Said) {
         self.next(&format!("{wanted:?}"), |said| (said == *wanted).then_some(()));
@@ -134,11 +151,11 @@ fn said(frame: &ServerFrame<'_>) -> (Said, u64) {
     match frame {
         ServerFrame::Welcome(_) => (Said::Welcome, 0),
         ServerFrame::Sent(sent) => {
-            let entries = match sent.answer {
-                Answer::Fresh { d_inbox, .. } => d_inbox,
-                Answer::Known => 0,
+            let (level, entries) = match sent.answer {
+                Answer::Fresh { level, d_inbox, .. } => (Some(level), d_inbox),
+                Answer::Known => (None, 0),
             };
-            (Said::Sent { n: sent.key.n }, entries)
+            (Said::Sent { n: sent.key.n, level }, entries)
         }
         ServerFrame::Refused(refused) => {
             let (n, code, limit) = (refused.key.n, refused.code, refused.limit);

@@ -10,7 +10,7 @@ pub enum OpenError {
     /// No node answers.
     #[error(
         "no store answers at {addresses} ({why}); start it, or set store.addresses to where it \
-         listens; what is acked waits in the log"
+         listens, and store.tls_ca if it speaks TLS; what is acked waits in the log"
     )]
     Unreachable {
         /// Where it was looked for.
@@ -35,6 +35,19 @@ pub enum OpenError {
         /// The file.
         path: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The store shows another certificate.
+    #[error(
+        "the store at {addresses} shows a certificate that is not signed by those in {path}, or is \
+         not for its address ({why}); set store.tls_ca to the PEM file of its certificate authority"
+    )]
+    Untrusted {
+        /// Where it is.
+        addresses: String,
+        /// The file with the certificates.
+        path: String,
+        /// What the driver says.
         why: String,
     },
     /// This build speaks no TLS.

@@ -17,6 +17,8 @@ const NEWEST: i32 = MIGRATIONS.len() as i32;
 /// A holder that died loses the lock after this long.
 const LOCK_S: u64 = 60;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node makes a table slower than anything else: it writes and syncs a file for each kind of row.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What `Scylla::migrate` did.
@@ -94,6 +96,10 @@ pub async fn connect(config: &Config) -> Result<Session, OpenError> {
         if ["uthenticat", "redentials", "Unauthorized"].iter().any(|word| why.contains(word)) {
             let addresses = config.addresses.join(",");
             return OpenError::Refused { addresses, user: config.user.clone() };
+        }
+        if why.contains("InvalidCertificate") {
+            let (addresses, path) = (config.addresses.join(","), config.tls_ca.clone());
+            return OpenError::Untrusted { addresses, path, why: error.to_string() };
         }
         config.unreachable(error.to_string())
     })?;
@@ -249,7 +255,9 @@ pub fn nodes(session: &Session) -> BTreeMap<String, (usize, usize)> {
 }
 
 async fn change(session: &Session, text: &str) -> Result<(), OpenError> {
-    let done = session.query_unpaged(text, ()).await;
+    let mut statement = Statement::new(text);
+    statement.set_request_timeout(Some(CHANGE_TIMEOUT));
+    let done = session.query_unpaged(statement, ()).await;
     done.map(|_| ()).map_err(|error| OpenError::Schema(error.to_string()))
 }
 

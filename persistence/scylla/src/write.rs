@@ -19,9 +19,13 @@ const STATEMENTS_MAX: usize = 100;
 const BYTES_MAX: usize = 64 << 10;
 /// Batches under way at once.
 const CONCURRENCY: usize = 64;
-/// Between the tries of one of them.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
+/// Between the tries of one of them: a store that fails one in a hundred gets it at once.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1_600),
+];
 /// A delete wins over every edit.
 pub const DELETES: i64 = 1 << 62;
 /// Emptying a body wins over the body.

@@ -4,6 +4,8 @@ use crate::node::{self, Node};
 use crate::rows::{assert_holds, batch};
 use persistence::{Backend, BackendError};
 use ringmail_scylla::{Config, Migrated, OpenError, Replication, Scylla};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn refused(config: &Config) -> OpenError {
     let error = Scylla::open(config, "test").map(|_| ()).expect_err("refused");
@@ -66,23 +68,64 @@ fn too_few_nodes_and_a_wrong_address_are_named() {
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }
 
+fn openssl(arguments: &str, dir: &Path) {
+    let mut command = Command::new("openssl");
+    command.args(arguments.split(' ')).current_dir(dir).stderr(Stdio::null());
+    assert!(command.status().expect("openssl runs (Debian: openssl)").success(), "{arguments}");
+}
+
+/// A certificate for 127.0.0.1, which signs itself: with its key for a node, and alone.
+fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let make = format!(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out \
+         {name}.pem -addext subjectAltName=IP:127.0.0.1 -addext \
+         basicConstraints=critical,CA:FALSE"
+    );
+    openssl(&make, dir);
+    let passwords = "-passout pass:cassandra";
+    openssl(
+        &format!("pkcs12 -export -inkey {name}.key -in {name}.pem -out {name}.p12 {passwords}"),
+        dir,
+    );
+    (dir.join(format!("{name}.p12")), dir.join(format!("{name}.pem")))
+}
+
 #[test]
-fn a_password_is_asked_for_and_checked() {
-    let node = Node::start(true);
-    let nobody = node.config();
+fn a_password_and_a_certificate_are_asked_for_and_checked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (key, ca) = certificate(dir.path(), "store");
+    let (_, other_ca) = certificate(dir.path(), "other");
+    let file = |path: &Path| path.to_str().expect("plain").to_owned();
+    let mut settings = vec![("CASSANDRA_PASSWORDS", "1".to_owned())];
+    settings.push(("CASSANDRA_TLS", file(&key)));
+    let node = Node::start(settings);
+    let nobody = Config { tls_ca: file(&ca), ..node.config() };
     let wrong = Config { user: "cassandra".into(), password: "guess".into(), ..nobody.clone() };
     for config in [&nobody, &wrong] {
         let error = refused(config);
         assert!(matches!(error, OpenError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains("store.password"), "{error}");
         assert!(!error.to_string().contains("guess"), "{error}");
     }
     let right = Config { password: "cassandra".into(), ..wrong };
+    let error = refused(&Config { tls_ca: file(&other_ca), ..right.clone() });
+    assert!(matches!(error, OpenError::Untrusted { .. }), "{error}");
+    assert!(error.to_string().contains("store.tls_ca"), "{error}");
+    assert!(error.to_string().contains("other.pem"), "{error}");
+    let error = refused(&Config { tls_ca: String::new(), ..right.clone() });
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("store.tls_ca"), "{error}");
+    let error = refused(&Config { tls_ca: file(&dir.path().join("none")), ..right.clone() });
+    assert!(matches!(error, OpenError::Certificates { .. }), "{error}");
     Scylla::migrate(&right).expect("migrated");
+    let store = Scylla::open(&right, "test").expect("opens");
+    store.write(&batch(1, 20)).expect("written");
+    assert_holds(&store, 19);
 }
 
 #[test]
 fn a_killed_node_is_unavailable_and_keeps_what_it_acked() {
-    let mut node = Node::start(false);
+    let mut node = Node::start(Vec::new());
     let (_, store) = node.store();
     store.write(&batch(1, 20)).expect("written");
     node.kill();

@@ -13,8 +13,11 @@ pub struct Node {
     child: Child,
     dir: PathBuf,
     port: u16,
-    passwords: bool,
+    settings: Settings,
 }
+
+/// Of the script.
+pub type Settings = Vec<(&'static str, String)>;
 
 /// Two ports in a row that nobody listens on.
 fn free_port() -> u16 {
@@ -28,11 +31,11 @@ fn free_port() -> u16 {
     panic!("no two free ports in a row");
 }
 
-fn spawn(dir: &Path, port: u16, passwords: bool) -> Child {
+fn spawn(dir: &Path, port: u16, settings: &Settings) -> Child {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cassandra");
     let mut command = Command::new(script);
     command.arg(dir).arg(port.to_string()).env("CASSANDRA_UNTIL_EOF", "1");
-    command.env("CASSANDRA_PASSWORDS", if passwords { "1" } else { "0" });
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.expect("bash runs persistence/scylla/cassandra");
     let mut line = String::new();
@@ -45,14 +48,14 @@ fn spawn(dir: &Path, port: u16, passwords: bool) -> Child {
 
 impl Node {
     /// Starts one with nothing in it.
-    pub fn start(passwords: bool) -> Node {
+    pub fn start(settings: Settings) -> Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cassandra-{number}"));
         // Of a run before: the shared one is never dropped.
         let _ = std::fs::remove_dir_all(&dir);
         let port = free_port();
-        Node { child: spawn(&dir, port, passwords), dir, port, passwords }
+        Node { child: spawn(&dir, port, &settings), dir, port, settings }
     }
 
     pub fn kill(&mut self) {
@@ -61,7 +64,7 @@ impl Node {
     }
 
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.dir, self.port, self.passwords);
+        self.child = spawn(&self.dir, self.port, &self.settings);
     }
 
     /// A keyspace of its own, not made yet.
@@ -99,5 +102,5 @@ impl Drop for Node {
 /// The one that tests share which leave it alone.
 pub fn shared() -> &'static Node {
     static SHARED: OnceLock<Node> = OnceLock::new();
-    SHARED.get_or_init(|| Node::start(false))
+    SHARED.get_or_init(|| Node::start(vec![("CASSANDRA_BRIEF", "1".to_owned())]))
 }
