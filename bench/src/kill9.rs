@@ -416,10 +416,8 @@ impl<'a> Run<'a> {
         let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
         if !self.crowd.run(address, None, SETTLE_PATIENCE, settled) {
             let waits_for = self.crowd.waits_for();
-            return Err(KillError::Unsettled(
-                "not every send was settled and delivered",
-                waits_for,
-            ));
+            let end = "not every send was settled and delivered";
+            return Err(KillError::Unsettled(end, waits_for));
         }
         crate::progress("reading back with second devices");
         let tokens = self.launch.tokens(FIRST_USER, 2, self.args.users as usize)?;
@@ -441,18 +439,14 @@ impl<'a> Run<'a> {
         report.set("kills", self.kills);
         report.set("kills_before_ready", self.early_kills);
         report.set("store", format!("{:?}", self.args.store).to_lowercase());
-        report.set("store_nodes", self.args.nodes());
         report.set("ack", format!("{:?}", self.args.ack).to_lowercase());
-        let [killed, stopped] = self.taken_over;
-        report.set("taken_over_killed", killed);
-        report.set("taken_over_stopped", stopped);
         report.set("shards", self.args.shards);
         report.set("vary_shards", self.args.vary_shards);
         report.set("users", self.args.users);
         report.set("depth", self.args.depth);
         report.set("seed", self.seed);
         report.set_verdict(&verdict);
-        self.report_outages(report);
+        self.report_store(report);
         report.set("ready_ms_max", self.ready_ms.iter().max().copied());
         report.set("ready_ms_max_steps", self.slowest_steps.clone());
         if !verdict.is_clean() {
@@ -474,10 +468,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn report_outages(&self, report: &mut Report) {
+    fn report_store(&self, report: &mut Report) {
+        let Some(_) = &self.cassandra else { return };
+        report.set("store_nodes", self.args.nodes());
+        let [killed, stopped] = self.taken_over;
+        report.set("taken_over_killed", killed);
+        report.set("taken_over_stopped", stopped);
         let (acks, unacked) = (&self.crowd.acks, self.crowd.unacked());
-        let still = &self.crowd.stood_still;
-        let judged = self.outages.iter().filter(|outage| !outage.overlaps(still));
+        let while_awake = |outage: &&Outage| !outage.overlaps(&self.crowd.stood_still);
+        let judged = self.outages.iter().filter(while_awake);
         let seen = outage::seen(judged, acks, &unacked);
         report.set("store_kills", self.outages.len());
         report.set("outages_judged", seen.outages);

@@ -121,5 +121,5 @@ fn serve(
 }
 
 fn tell(error: &BackendError) {
-    eprintln!("ringmail: {error}; sends are acked from the log and refused once it is full");
+    eprintln!("ringmail: {error}; the log keeps what is acked, and refuses once it is full");
 }
