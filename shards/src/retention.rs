@@ -80,12 +80,13 @@ impl Shard {
             let Some(user) = self.users.get_mut(id).filter(|user| user.ages_us <= now_us) else {
                 continue;
             };
-            // What the log holds is young, and what attached devices read has to stay.
+            // What the log holds is young. What attached devices read has to stay, and what was
+            // acked until its marks and then the cursor are logged: after a crash, these entries
+            // tell which places were acked.
             let mut young = user.recent.first();
             for device in &user.devices {
-                let session = device.session.and_then(|conn| self.sessions.get(conn));
-                if let Some(reads) = session.and_then(|session| session.attached()) {
-                    young = young.min(reads.acked + 1);
+                if device.session.is_some() || device.acked > device.logged {
+                    young = young.min(device.logged + 1);
                 }
             }
             let old = user.trimmed;
@@ -124,7 +125,11 @@ impl Shard {
         let trimmed = self.trimmed(aging.user);
         let Some(user) = self.users.get_mut(aging.user) else { return };
         if next.old > trimmed {
-            return self.trim(aging.user, next.old);
+            // Else a device came meanwhile that has passed some of them; later is soon enough.
+            if user.marks == 0 {
+                self.trim(aging.user, next.old);
+            }
+            return;
         }
         if let Some(time_us) = time_us {
             user.ages_us = time_us + age_us;

@@ -69,6 +69,27 @@ fn entries_go_by_age_but_not_from_under_a_device_that_reads() {
 }
 
 #[test]
+fn entries_stay_until_the_marks_of_what_devices_acked_are_logged() {
+    let limits = Limits { trim_entries: 16, inbox_age_ms: 60_000, receipt_ms: 400, ..flushing() };
+    let mut world = World::with_store(2, limits);
+    let phone = world.attach(1, 1, true);
+    world.cut(phone);
+    backlog(&mut world, 100);
+    world.pass_ms(70_000);
+    let writer = world.attach(2, 1, true);
+    let phone = world.attach_at(1, 1, 1, 0);
+    // After a crash these entries tell which places were acked; their age is no reason to go.
+    acks(&mut world, phone, 100);
+    talk(&mut world, writer, 1, 101, 112);
+    flush(&mut world);
+    assert_eq!(world.store().oldest_entry(id(1)), Some(1), "the window of the marks is open");
+    world.run_ms(500);
+    talk(&mut world, writer, 1, 113, 128);
+    flush(&mut world);
+    assert_eq!(world.store().oldest_entry(id(1)), Some(101));
+}
+
+#[test]
 fn a_long_backlog_drains_with_bounded_buffers_and_in_order() {
     let limits =
         Limits { trim_entries: 512, new_conversations_burst: 64, send_burst: 4_000, ..flushing() };
