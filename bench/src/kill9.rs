@@ -22,8 +22,6 @@ const EARLY_EVERY: u64 = 5;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// The load goes on for so long once the store is back.
 const STORE_BACK: Duration = Duration::from_secs(1);
-/// A node that is back first gets what it missed: only so much later another one is killed.
-const STORE_REST: Duration = Duration::from_secs(40);
 /// A server that acks nothing for so long with the store back does not heal.
 const HEAL_PATIENCE: Duration = Duration::from_secs(90);
 /// A process that another one replaced ends by then, once it wakes.
@@ -66,6 +64,9 @@ pub struct Kill9Args {
     /// They stay away for so long, beside their start
     #[arg(long, default_value_t = 1_000)]
     store_down_ms: u64,
+    /// A node that is back first gets what it missed: only so much later another one is killed
+    #[arg(long, default_value_t = 40_000)]
+    store_rest_ms: u64,
     /// At the end so many nodes are lost for ever, together with the server, and another process
     /// with an empty directory has to have everything
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
@@ -311,7 +312,8 @@ impl<'a> Run<'a> {
         let Some(mut cassandra) = self.cassandra.take() else { return Ok(()) };
         let (address, habits) = (self.launch.address, self.habits());
         if let (Some(last), 2..) = (self.outages.last(), self.args.nodes()) {
-            let rest = STORE_REST.saturating_sub(last.ready.elapsed());
+            let rest = Duration::from_millis(self.args.store_rest_ms);
+            let rest = rest.saturating_sub(last.ready.elapsed());
             self.crowd.run(address, habits, rest, |_| false);
         }
         let killed = Instant::now();

@@ -20,6 +20,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node makes a table slower than anything else: it writes and syncs a file for each kind of row.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of `migrate`, a tenth of a second apart.
+const USE_TRIES: u32 = 30;
 
 /// What `Scylla::migrate` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +269,15 @@ pub async fn migrate(config: &Config) -> Result<Migrated, OpenError> {
     if replication(&session, config).await?.is_none() {
         make_keyspace(&session, config).await?;
     }
-    use_keyspace(&session, config).await?;
+    // One that another process makes just now is listed a moment before it can be used.
+    let mut tries = 0;
+    while let Err(error) = use_keyspace(&session, config).await {
+        tries += 1;
+        if tries == USE_TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     change(
         &session,
         "CREATE TABLE IF NOT EXISTS migrations (one tinyint, version int, applied_us bigint, \
