@@ -21,8 +21,8 @@ const TIMEOUTS_MIN: u64 = 10_000;
 /// Enough for so many.
 const RECORDS: usize = 2_800;
 const PATIENCE: Duration = Duration::from_secs(300);
-/// As the cores of a server: each has one batch under way.
-const WRITERS: usize = 8;
+/// As the cores of a large server: each has one batch under way, and mostly waits.
+const WRITERS: usize = 32;
 /// Of the writes of one partition.
 const TIMEOUT_IN: f64 = 0.3;
 const ERROR_IN: f64 = 0.01;
