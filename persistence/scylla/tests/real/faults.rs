@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 const TIMEOUTS_MIN: u64 = 10_000;
 /// Enough for so many.
-const RECORDS: usize = 2_800;
+const RECORDS: usize = 3_400;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// As the cores of a large server: each has one batch under way, and mostly waits.
 const WRITERS: usize = 32;
