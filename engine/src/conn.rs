@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     pub(crate) in_flight: u8,
     /// Bytes of the send in flight that were sent before.
     pub(crate) sent: u32,
+    /// When it was last heard from, in seconds of the monotonic clock.
+    pub(crate) heard_s: u32,
     /// What the core has not taken; while there is any, nothing is received.
     pub(crate) rest: Vec<u8>,
 }
@@ -87,6 +89,7 @@ impl ConnTable {
             sending: false,
             in_flight: 0,
             sent: 0,
+            heard_s: 0,
             rest: Vec::new(),
         };
         let index = self.free.pop().unwrap_or_else(|| {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Most completions that one call of `enter` asks for.
 const WANT_MAX: u32 = 4096;
+/// `IORING_RECVSEND_POLL_FIRST`, which the library does not name.
+const POLL_FIRST: u16 = 1;
 
 /// What a ring is made of.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ impl<F: AsFd> From<&F> for Target {
 pub enum Wait {
     /// Submits and takes what is ready.
     No,
+    /// The same, but no more than some 20 of what is ready: for a thread that must be on time.
+    Few,
     /// Sleeps until a completion is there, at most this long.
     Until(Option<Duration>),
 }
@@ -202,9 +206,13 @@ impl Ring {
         self.push(entry, pack(Class::Plain, token));
     }
 
-    /// Receives once, into a buffer of the pool; `ENOBUFS` when none is there.
-    pub fn recv(&mut self, token: Token, target: Target) {
-        let build = |recv: opcode::Recv| recv.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
+    /// Receives once, into a buffer of the pool; `ENOBUFS` when none is there. `awaited`: nothing
+    /// is known to be there, so that the kernel waits before it looks.
+    pub fn recv(&mut self, token: Token, target: Target, awaited: bool) {
+        let ioprio = if awaited { POLL_FIRST } else { 0 };
+        let build = |recv: opcode::Recv| {
+            recv.ioprio(ioprio).buf_group(GROUP).build().flags(Flags::BUFFER_SELECT)
+        };
         let entry = match target {
             Target::Fd(fd) => build(opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)),
             Target::Direct(file) => {
@@ -307,6 +315,7 @@ impl Ring {
     pub fn enter(&mut self, wait: Wait) {
         match wait {
             Wait::Until(timeout) => self.call(1, timeout),
+            Wait::Few => self.call(1, Some(Duration::ZERO)),
             Wait::No if self.work_is_deferred() => {
                 self.call(self.want, Some(Duration::ZERO));
                 let more = self.work_is_deferred();
