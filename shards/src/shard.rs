@@ -194,6 +194,7 @@ impl Shard {
         }
         self.expire_asks();
         self.retry();
+        self.end_patience();
         self.log_marks();
         self.log_cursors();
         self.age_some();
@@ -266,6 +267,7 @@ impl Shard {
             marks,
             cursors,
             retry,
+            self.marks.patient.front().map(|(due_us, _)| *due_us),
             self.source.deadline_us(&self.lanes),
             self.watching.deadline_us(&self.lanes),
         ]
