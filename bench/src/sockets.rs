@@ -67,7 +67,7 @@ impl Sockets {
     ) -> Result<(), String> {
         self.flush();
         let busy = self.ring.work_is_deferred() || self.ring.ready() > 0;
-        self.ring.enter(if busy { Wait::No } else { Wait::Until(Some(patience)) });
+        self.ring.enter(if busy { Wait::Few } else { Wait::Until(Some(patience)) });
         while let Some(Completion { token, result, more, given, .. }) = self.ring.reap() {
             let index = token.index;
             match (token.kind, result, given) {
