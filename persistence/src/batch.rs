@@ -68,6 +68,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// An empty one, whose longest lists have room already.
+    pub fn emptied(self) -> Batch {
+        let Batch { mut messages, mut entries, .. } = self;
+        messages.clear();
+        entries.clear();
+        Batch { messages, entries, ..Batch::default() }
+    }
+
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         self.bytes

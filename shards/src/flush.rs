@@ -27,6 +27,8 @@ pub(crate) struct Flush {
     /// Gathers rows.
     batch: Batch,
     batch_records: u32,
+    /// The next one: the room of the last one's lists.
+    spare: Batch,
     /// When its first record came.
     since_us: u64,
     /// The next record to turn into rows.
@@ -58,6 +60,7 @@ impl Flush {
         Flush {
             batch: Batch::default(),
             batch_records: 0,
+            spare: Batch::default(),
             since_us: 0,
             next: start,
             in_flight: None,
@@ -194,7 +197,8 @@ impl Shard {
     }
 
     fn seal_batch(&mut self) {
-        let mut batch = std::mem::take(&mut self.flush.batch);
+        let spare = std::mem::take(&mut self.flush.spare);
+        let mut batch = std::mem::replace(&mut self.flush.batch, spare);
         let records = std::mem::take(&mut self.flush.batch_records);
         (batch.core, batch.upto) = (self.place.me, self.flush.next);
         let crowded = 2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max;
@@ -231,6 +235,8 @@ impl Shard {
         self.flush.flushed = in_flight.batch.upto;
         self.flush.flushed_records += u64::from(in_flight.records);
         self.stats.batches += 1;
+        self.flush.spare =
+            Arc::into_inner(in_flight.batch).map_or_else(Batch::default, Batch::emptied);
         self.let_go();
         let confirmed = self.confirmed_until();
         if self.log.room_bytes() > self.reserve(4) {
