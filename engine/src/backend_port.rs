@@ -5,7 +5,7 @@
 use crossbeam::channel::{Receiver, Sender, bounded};
 use persistence::{Backend, BackendError};
 use ring::Doorbell;
-use shards::{Answer, Ask, AskId, CoreIndex, Reply};
+use shards::{Answer, Ask, AskId, CoreIndex, Limits, Reply};
 use std::{
     io,
     sync::{
@@ -16,9 +16,12 @@ use std::{
 };
 
 /// What a reader yields to a core that wants its processor: it takes about a tenth of it, so that a
-/// device which reads its backlog does not slow down those that write to each other. A writer
-/// yields nothing: a log that the store does not follow fills up, and sends are refused.
+/// device which reads its backlog does not slow down those that write to each other.
 const READER_NICE: i32 = 10;
+/// What a writer yields: it takes about a quarter. A batch that was full before it was due is
+/// written by a thread that yields nothing: a log that the store does not follow fills up, and
+/// sends are refused.
+const WRITER_NICE: i32 = 5;
 
 struct Request {
     core: CoreIndex,
@@ -30,7 +33,10 @@ struct Request {
 #[derive(Debug)]
 pub struct BackendPort {
     core: CoreIndex,
+    /// Batches of so many bytes are full.
+    batch_bytes: usize,
     writes: Sender<Request>,
+    full_writes: Sender<Request>,
     reads: Sender<Request>,
     answers: Receiver<Answer>,
 }
@@ -38,7 +44,11 @@ pub struct BackendPort {
 impl BackendPort {
     /// Asks; the answer comes later. There is always room: a core counts its requests.
     pub fn ask(&self, id: AskId, ask: Ask) {
-        let lane = if matches!(ask, Ask::Write(_)) { &self.writes } else { &self.reads };
+        let lane = match &ask {
+            Ask::Write(batch) if batch.bytes() >= self.batch_bytes => &self.full_writes,
+            Ask::Write(_) => &self.writes,
+            Ask::Load(_) | Ask::Scan(_) | Ask::Page(_) => &self.reads,
+        };
         let request = Request { core: self.core, id, ask };
         assert!(lane.try_send(request).is_ok(), "a core asks more than Limits::asks_max");
     }
@@ -53,28 +63,33 @@ impl BackendPort {
 pub type Threads = Vec<thread::JoinHandle<()>>;
 
 /// Starts the threads. Each core has at most `asks_max` reads and one write under way; an answer
-/// rings its doorbell. `readers` and `writers`: threads of each kind.
+/// rings its doorbell. `readers` and `writers`: threads of each kind, the latter twice.
 pub fn start(
     backend: Arc<dyn Backend>,
     doorbells: Vec<Arc<Doorbell>>,
-    asks_max: u32,
+    limits: &Limits,
     (readers, writers): (usize, usize),
 ) -> io::Result<(Vec<BackendPort>, Threads)> {
     let cores = doorbells.len();
+    let (asks_max, batch_bytes) = (limits.asks_max as usize, limits.batch_bytes as usize);
     let (writes, to_write) = bounded(cores);
-    let (reads, to_read) = bounded(cores * asks_max as usize);
+    let (full_writes, to_write_full) = bounded(cores);
+    let (reads, to_read) = bounded(cores * asks_max);
     let mut ports = Vec::new();
     let mut lines = Vec::new();
     for (core, doorbell) in doorbells.into_iter().enumerate() {
-        let (answer, answers) = bounded(asks_max as usize + 1);
-        let (writes, reads) = (writes.clone(), reads.clone());
-        ports.push(BackendPort { core: core as CoreIndex, writes, reads, answers });
+        let (answer, answers) = bounded(asks_max + 1);
+        let (writes, full_writes) = (writes.clone(), full_writes.clone());
+        let (core, reads) = (core as CoreIndex, reads.clone());
+        ports.push(BackendPort { core, batch_bytes, writes, full_writes, reads, answers });
         lines.push((answer, doorbell));
     }
     let mut threads = Vec::new();
-    for (name, count, requests, nice) in
-        [("store-write", writers, to_write, 0), ("store-read", readers, to_read, READER_NICE)]
-    {
+    for (name, count, requests, nice) in [
+        ("store-write", writers, to_write, WRITER_NICE),
+        ("store-write-all", writers, to_write_full, 0),
+        ("store-read", readers, to_read, READER_NICE),
+    ] {
         let failing = Arc::new(AtomicBool::new(false));
         for _ in 0..count {
             let (requests, backend) = (requests.clone(), backend.clone());
@@ -112,6 +127,8 @@ fn serve(
         if reply.is_ok() {
             failing.store(false, Relaxed);
         }
+        // A batch goes back to its core, which uses its memory again.
+        drop(ask);
         let (answers, doorbell) = &lines[core as usize];
         // A core that stopped does not listen any more.
         if answers.send(Answer { id, reply }).is_ok() {

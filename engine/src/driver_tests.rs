@@ -249,7 +249,9 @@ fn parts(cores: u16, manners: Manners, change: fn(&mut KernelDriverConfig)) -> (
     let stop = Arc::new(AtomicBool::new(false));
     let meshes = mesh(cores, 1024).unwrap();
     let bells: Vec<_> = meshes.iter().map(|mesh: &MeshPorts| mesh.doorbell().clone()).collect();
-    let (ports, _) = backend_port::start(Arc::new(NoStore), bells.clone(), 16, (1, 1)).unwrap();
+    let limits = Limits { asks_max: 16, ..Limits::default() };
+    let (ports, _) =
+        backend_port::start(Arc::new(NoStore), bells.clone(), &limits, (1, 1)).unwrap();
     let listen = accept::probe("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut config = KernelDriverConfig {
         listen,

@@ -228,9 +228,8 @@ fn start(
         .map_err(system("make the doorbells"))?;
     let doorbells: Vec<Arc<Doorbell>> =
         meshes.iter().map(|mesh: &MeshPorts| mesh.doorbell().clone()).collect();
-    let asks_max = config.limits.asks_max;
     let (ports, store_threads) =
-        backend_port::start(store, doorbells.clone(), asks_max, store::threads(config))
+        backend_port::start(store, doorbells.clone(), &config.limits, store::threads(config))
             .map_err(system("start the store's threads"))?;
     let processors = core_thread::processors().map_err(system("see the processors"))?;
     let cores_beyond_older = Arc::new(AtomicU16::new(0));

@@ -20,7 +20,7 @@ fn for_one_key() {
     let expect = |command: &mut Command, value: &str, origin: &str| {
         assert_eq!(value_and_origin(command, key), (value.to_owned(), origin.to_owned()));
     };
-    expect(&mut ringmail(&dir), "1000", "default");
+    expect(&mut ringmail(&dir), "4000", "default");
     fs::write(dir.0.join("ringmail.toml"), "[limits]\nflush_ms = 1_111\n").unwrap();
     expect(&mut ringmail(&dir), "1111", "file");
     expect(ringmail(&dir).env("RINGMAIL_LIMITS__FLUSH_MS", "222"), "222", "env");
