@@ -4,7 +4,6 @@
 use crate::error::StoreError;
 use crate::read::user_at;
 use crate::tables::Tables;
-use crate::write::REMOVED_AT_ONCE;
 use crate::{keys, keys::member, keys::user};
 use persistence::values::{self, number, read, written};
 use persistence::{Content, ConvKey, Removed};
@@ -80,9 +79,7 @@ impl Tables {
                 count += 1;
                 out.insert(&self.messages, key, values::message(&row));
             }
-            if out.len() >= REMOVED_AT_ONCE {
-                std::mem::replace(&mut out, self.begin()).commit()?;
-            }
+            self.commit_some(&mut out)?;
         }
         out.commit()?;
         Ok(count)

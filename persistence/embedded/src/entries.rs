@@ -4,7 +4,6 @@
 
 use crate::error::StoreError;
 use crate::tables::Tables;
-use crate::write::REMOVED_AT_ONCE;
 use crate::{keys, keys::user};
 use fjall::{OwnedWriteBatch, Readable, Snapshot};
 use persistence::values::{self, number, read};
@@ -39,6 +38,7 @@ impl Tables {
             if !goes_on || row.len() >= ROW_BYTES {
                 let key = keys::entries(*user, entry.inbox_seq, first);
                 out.insert(&self.entries, key, std::mem::take(&mut row));
+                self.commit_some(out)?;
             }
         }
         Ok(())
@@ -62,9 +62,7 @@ impl Tables {
                 let keys = keys::entries(user, before + 1, 0)..=keys::entries(user, upto, Seq::MAX);
                 for row in self.entries.range(keys) {
                     out.remove(&self.entries, row.key()?);
-                    if out.len() >= REMOVED_AT_ONCE {
-                        std::mem::replace(out, self.begin()).commit()?;
-                    }
+                    self.commit_some(out)?;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Ringmail's default backend: tables in an embedded LSM store, no setup.
 //!
-//! A batch is one atomic, synced write. Rows are read before they are written, joined, and never go
+//! A batch is synced, in pieces. Rows are read before they are written, joined, and never go
 //! back: after a crash older records are flushed again, and the record that holds a row's newest
 //! value may be retired already.
 

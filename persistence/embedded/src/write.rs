@@ -1,5 +1,7 @@
-//! Writing a batch: one atomic write, synced before it returns. Rows are read, joined and put
-//! back, so what stands in a table never goes back.
+//! Writing a batch, synced before it returns: messages, then the entries that name them, then
+//! everything else. A long one is synced in pieces, so that the log's writes, on the same disk, wait
+//! for no more than a piece. Rows are read, joined and put back, so what stands in a table never
+//! goes back.
 
 use crate::authors::NewAuthors;
 use crate::error::StoreError;
@@ -16,18 +18,26 @@ const RUN_MIN: usize = 4;
 
 type Done = Result<(), StoreError>;
 
-/// Rows that one write of the library removes at most, where they may be many.
-pub const REMOVED_AT_ONCE: usize = 4_096;
+/// Rows that one write of the library takes at most, where they may be many: below a MiB mostly.
+pub const ROWS_AT_ONCE: usize = 4_096;
 
 impl Tables {
     /// Writes a batch and makes it durable. One call at a time.
     pub fn write(&self, batch: &Batch) -> Done {
         let mut out = self.begin();
-        self.write_entries(&mut out, batch)?;
         self.write_messages(&mut out, batch)?;
+        self.write_entries(&mut out, batch)?;
         self.write_users(&mut out, batch)?;
         self.write_members(&mut out, batch)?;
         Ok(out.commit()?)
+    }
+
+    /// Syncs what was gathered, once it is enough for one write.
+    pub fn commit_some(&self, out: &mut OwnedWriteBatch) -> Done {
+        if out.len() >= ROWS_AT_ONCE {
+            std::mem::replace(out, self.begin()).commit()?;
+        }
+        Ok(())
     }
 
     pub fn begin(&self) -> OwnedWriteBatch {
@@ -40,9 +50,7 @@ impl Tables {
         for row in rows {
             out.remove(table, row.key()?);
             count += 1;
-            if out.len() >= REMOVED_AT_ONCE {
-                std::mem::replace(&mut out, self.begin()).commit()?;
-            }
+            self.commit_some(&mut out)?;
         }
         out.commit()?;
         Ok(count)
@@ -73,6 +81,7 @@ impl Tables {
             }
             authors.add(&row);
             out.insert(&self.messages, keys::message(conv, conv_seq), values::message(&row));
+            self.commit_some(out)?;
         }
         authors.write(out, self)?;
         for (&conv, head) in &batch.conversations {
