@@ -26,6 +26,8 @@ statements! {
     // Values in this order: timestamp, what is set, key.
     PutMessage: "UPDATE messages USING TIMESTAMP ? SET time_us=?, sender=?, kind=?, target=?, \
         hash=?, body=? WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
+    PutSent: "UPDATE messages USING TIMESTAMP ? SET time_us=?, sender=?, kind=?, target=?, \
+        hash=?, body=?, outbox=?, n=? WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
     PutOrigin: "UPDATE messages USING TIMESTAMP ? SET outbox=?, n=? \
         WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
     Empty: "UPDATE messages USING TIMESTAMP ? SET body=0x, emptied=true \

@@ -28,6 +28,8 @@ const PAUSES: [Duration; 4] = [
 ];
 /// A delete wins over every edit.
 pub const DELETES: i64 = 1 << 62;
+/// The timestamp of whence a message came.
+const ORIGIN: u64 = 1;
 /// Emptying a body wins over the body.
 const EMPTIES: i64 = 9;
 
@@ -130,13 +132,22 @@ impl Writes {
         let mut values = vec![at(kind as u64), int(row.time_us), int(row.sender.get())];
         values.extend([CqlValue::TinyInt(kind), int(target), int(row.content.hash().0)]);
         values.push(blob(row.content.body()));
-        values.extend(key());
         let partition = [low, high, bucket];
-        self.put(MESSAGES, "messages", partition, PutMessage, values);
-        if let Some((outbox, n)) = row.origin {
-            let mut values = vec![at(1), int(outbox.0), int(n)];
-            values.extend(key());
-            self.put(MESSAGES, "messages", partition, PutOrigin, values);
+        let origin = row.origin.map(|(outbox, n)| [int(outbox.0), int(n)]);
+        match origin {
+            // Both have the same timestamp, and most messages are like that: one statement.
+            Some(origin) if kind as u64 == ORIGIN => {
+                values.extend(origin.into_iter().chain(key()));
+                self.put(MESSAGES, "messages", partition, PutSent, values);
+            }
+            origin => {
+                values.extend(key());
+                self.put(MESSAGES, "messages", partition, PutMessage, values);
+                if let Some(origin) = origin {
+                    let values = [at(ORIGIN)].into_iter().chain(origin).chain(key()).collect();
+                    self.put(MESSAGES, "messages", partition, PutOrigin, values);
+                }
+            }
         }
         if matches!(row.content, Content::Emptied(_)) {
             self.empty(row.conv, row.conv_seq);
