@@ -5,15 +5,16 @@ use crate::statements::Statement::*;
 use crate::write::int;
 use crate::{Connection, Scylla, Side};
 use persistence::blocks::{
-    BLOCKS_IN_FLIGHT, Block, BlockStore, Deposed, HeldNode, Lease, ListedLog, LogList, Owner,
-    OwnerDone, OwnerOp, RENEW_US, Seal, TakeNode, TakenNode, Taker, TakerDone, TakerOp, TakerStep,
+    BLOCKS_IN_FLIGHT, Block, BlockStore, Deposed, HeldNode, Lease, ListedLog, LogList, NodeNews,
+    Owner, OwnerDone, OwnerOp, RENEW_US, Seal, TakeNode, TakenNode, Taker, TakerDone, TakerOp,
+    TakerStep,
 };
 use persistence::{BackendError, IoDone, IoOp};
 use scylla::response::PagingState;
 use scylla::statement::Statement as Text;
 use scylla::statement::batch::{Batch, BatchType};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -30,6 +31,10 @@ const DROPPED: i64 = 2;
 const GONE: i64 = 1 << 62;
 /// After a failure the same is tried again this much later.
 const RETRY: Duration = Duration::from_millis(100);
+/// Who waits for the lease looks at it this often.
+const LEASE_LOOK: Duration = Duration::from_millis(10);
+/// What failed so often in a row is told of.
+const SILENT: u32 = 3;
 /// So often a taker tries before the start fails: about half a minute, or as many timeouts.
 const TRIES: u32 = 10;
 
@@ -47,7 +52,9 @@ struct Node {
     older: Mutex<Vec<ListedLog>>,
     deposed: OnceLock<()>,
     lease: OnceLock<AbortHandle>,
-    on_deposed: Box<dyn Fn(String) + Send + Sync>,
+    /// The last block that was tried had no answer.
+    silent: AtomicBool,
+    tell: Box<dyn Fn(NodeNews) + Send + Sync>,
 }
 
 fn core_of(core: i32) -> Result<u16> {
@@ -250,7 +257,7 @@ impl BlockStore for Scylla {
         &self,
         node: TakeNode,
         wait: &mut dyn FnMut(Duration) -> bool,
-        on_deposed: Box<dyn Fn(String) + Send + Sync>,
+        tell: Box<dyn Fn(NodeNews) + Send + Sync>,
     ) -> std::result::Result<Option<TakenNode>, BackendError> {
         let TakeNode { cores, dir, taker, now_us } = node;
         let mut taker = Taker::new(taker, dir, cores);
@@ -296,7 +303,8 @@ impl BlockStore for Scylla {
             older: Mutex::new(taken.garbage.iter().copied().chain(listed).collect()),
             deposed: OnceLock::new(),
             lease: OnceLock::new(),
-            on_deposed,
+            silent: AtomicBool::new(false),
+            tell,
         });
         let lease = self.side.handle.spawn(held.clone().keep_lease()).abort_handle();
         held.lease.set(lease).expect("set once");
@@ -307,7 +315,7 @@ impl BlockStore for Scylla {
 impl Node {
     fn depose(&self, deposed: Deposed) {
         if self.deposed.set(()).is_ok() {
-            (self.on_deposed)(deposed.to_string());
+            (self.tell)(NodeNews::Deposed(deposed));
         }
     }
 
@@ -331,17 +339,27 @@ impl Node {
     }
 
     /// Tries until it is done.
-    async fn persist(
-        connection: Arc<Connection>,
-        generation: u64,
-        core: u16,
-        op: OwnerOp,
-    ) -> OwnerDone {
+    async fn persist(self: Arc<Self>, core: u16, op: OwnerOp) -> OwnerDone {
+        // Without a lease the answer would not count, and the next read would follow at once.
+        while op == OwnerOp::ReadSeal && (self.now_us)() >= self.lease_until_us.load(Relaxed) {
+            sleep(LEASE_LOOK).await;
+        }
+        let mut failures = 0;
         loop {
-            match connection.owner_op(generation, core, &op).await {
-                Ok(done) => return done,
-                Err(_) => sleep(RETRY).await,
+            let failure = match self.connection.owner_op(self.seal.incarnation, core, &op).await {
+                Err(failure) => failure,
+                Ok(done) => {
+                    if self.silent.swap(false, Relaxed) {
+                        (self.tell)(NodeNews::Answers);
+                    }
+                    return done;
+                }
+            };
+            failures += 1;
+            if failures == SILENT && !self.silent.swap(true, Relaxed) {
+                (self.tell)(NodeNews::Silent(failure.into()));
             }
+            sleep(RETRY).await;
         }
     }
 
@@ -352,12 +370,11 @@ impl Node {
         mut ops: UnboundedReceiver<IoOp>,
         tell: Box<dyn Fn(IoDone) + Send>,
     ) {
-        let generation = self.seal.incarnation;
-        let mut owner = Owner::new(generation);
+        let mut owner = Owner::new(self.seal.incarnation);
         let mut under_way = JoinSet::new();
         loop {
             while let Some(op) = owner.poll() {
-                under_way.spawn(Node::persist(self.connection.clone(), generation, core, op));
+                under_way.spawn(self.clone().persist(core, op));
             }
             while let Some(done) = owner.poll_done() {
                 tell(done);
