@@ -29,6 +29,8 @@ const WRITTEN: i64 = 1;
 const DROPPED: i64 = 2;
 /// A log that is gone stays so, however late its rows are written.
 const GONE: i64 = 1 << 62;
+/// A node gives a transaction up after 2 s; then another one is asked, while the lease holds.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// After a failure the same is tried again this much later.
 const RETRY: Duration = Duration::from_millis(100);
 /// Who waits for the lease looks at it this often.
@@ -62,18 +64,20 @@ fn core_of(core: i32) -> Result<u16> {
 }
 
 impl Connection {
-    /// A statement that acks wait for, and that may happen twice.
-    fn hedged(&self, text: &str) -> Text {
+    /// A transaction, or a read as one. It may happen twice, but is not asked of two nodes at once:
+    /// each of the two stops the other one, and where a third node is dead and nobody knows yet, a
+    /// stopped one waits for its whole timeout. So leases ended while a quorum was there.
+    fn transaction(&self, text: &str) -> Text {
         let mut statement = Text::new(text);
         statement.set_is_idempotent(true);
-        statement.set_execution_profile_handle(Some(self.prepared.hedged.clone()));
+        statement.set_request_timeout(Some(TRANSACTION_TIMEOUT));
         statement
     }
 
     /// The node's seal, as transactions see it.
     async fn seal(&self) -> Result<Option<Seal>> {
         let mut read =
-            self.hedged("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
+            self.transaction("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
         read.set_consistency(self.serial_read);
         let result = self.session.query_unpaged(read, (&self.log,)).await?.into_rows_result()?;
         let row = result.maybe_first_row::<(i64, i64, i64, i64)>();
@@ -112,7 +116,7 @@ impl Connection {
     /// Moves the beat of a lease, if this taker still has the node.
     async fn beat(&self, seal: Seal) -> Result<()> {
         let text = "UPDATE seals SET beat = ? WHERE node = ? IF incarnation = ? AND taker = ?";
-        let text = self.hedged(text);
+        let text = self.transaction(text);
         let [beat, incarnation, taker] =
             [seal.beat, seal.incarnation, seal.taker].map(|value| value as i64);
         self.session.query_unpaged(text, (beat, &self.log, incarnation, taker)).await?;

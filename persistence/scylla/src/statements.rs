@@ -1,7 +1,6 @@
 //! Every statement, prepared once. Writes carry their timestamp as the first value.
 
 use crate::OpenError;
-use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::prepared::PreparedStatement;
@@ -126,11 +125,7 @@ statements! {
 const HEDGED: [Statement; 2] = [Statement::PutLogBlock, Statement::GetSeal];
 
 /// The prepared statements.
-pub struct Prepared {
-    all: Vec<PreparedStatement>,
-    /// How to make a request that acks wait for. It must be one that may happen twice.
-    pub hedged: ExecutionProfileHandle,
-}
+pub struct Prepared(Vec<PreparedStatement>);
 
 impl Prepared {
     /// Prepares all of them.
@@ -152,12 +147,12 @@ impl Prepared {
             }
             all.push(prepared);
         }
-        Ok(Prepared { all, hedged })
+        Ok(Prepared(all))
     }
 
     /// One of them.
     pub fn get(&self, statement: Statement) -> &PreparedStatement {
-        &self.all[statement as usize]
+        &self.0[statement as usize]
     }
 }
 
