@@ -11,8 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::AckLevel;
 
 /// Version `n` is the file at index `n - 1`. A file that was released is never edited.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/001.cql"), include_str!("../migrations/002.cql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/001.cql"),
+    include_str!("../migrations/002.cql"),
+    include_str!("../migrations/003.cql"),
+];
 const NEWEST: i32 = MIGRATIONS.len() as i32;
 /// A holder that died loses the lock after this long.
 const LOCK_S: u64 = 60;
