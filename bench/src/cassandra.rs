@@ -10,6 +10,15 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+/// The store behind the log of the server under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Store {
+    /// Its own.
+    Embedded,
+    /// A real Cassandra.
+    Scylla,
+}
+
 /// How the nodes stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cluster {

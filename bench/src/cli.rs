@@ -1,6 +1,6 @@
 //! The command line of `ringmail-bench`.
 
-use crate::{catch_up, churn, floor, idle, kill9, recovery, steady, touch, wipes};
+use crate::{catch_up, churn, copy, floor, idle, kill9, recovery, steady, touch, wipes};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +60,10 @@ enum Command {
     #[command(after_help = "Example:
   ringmail-bench idle --connections 10000 --json idle.json")]
     Idle(idle::IdleArgs),
+    /// Copy many messages from a data directory into a real Cassandra, with kills on the way
+    #[command(after_help = "Example, with a server built with --features scylla:
+  ringmail-bench copy --messages 1000000 --kills 3 --json copy.json")]
+    Copy(copy::CopyArgs),
     /// The distributed store's writer beside a plain loop of its driver, over a real Cassandra
     #[cfg(feature = "scylla")]
     #[command(after_help = "Example, built with --features scylla:
@@ -89,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::CatchUp(args) => catch_up::catch_up(args),
         Command::PresenceChurn(args) => churn::churn(args),
         Command::Idle(args) => idle::idle(args),
+        Command::Copy(args) => copy::copy(args),
         #[cfg(feature = "scylla")]
         Command::Store(args) => crate::store::store(args),
         Command::FloorServer { dir, connections } => {

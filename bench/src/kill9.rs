@@ -2,7 +2,7 @@
 //! At the end everything is read back and compared with what was acked.
 
 use crate::body::CHAT_BYTES;
-use crate::cassandra::{Cassandra, Cluster};
+use crate::cassandra::{Cassandra, Cluster, Store};
 use crate::crowd::{Crowd, Habits};
 use crate::outage::{self, Outage};
 use crate::random::Random;
@@ -98,13 +98,6 @@ pub struct Kill9Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     outputs: Outputs,
-}
-
-/// A store behind the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Store {
-    Embedded,
-    Scylla,
 }
 
 /// An ack level.

@@ -11,6 +11,7 @@ pub mod cassandra;
 mod catch_up;
 mod churn;
 pub mod cli;
+mod copy;
 pub mod crowd;
 mod device;
 mod floor;
@@ -35,6 +36,8 @@ mod speak;
 pub mod steady;
 #[cfg(feature = "scylla")]
 mod store;
+#[cfg(feature = "scylla")]
+mod store_acks;
 #[cfg(feature = "scylla")]
 mod store_floor;
 mod touch;

@@ -1,5 +1,6 @@
 //! `store`: what the distributed store's writer takes from a real node, beside a plain loop of the
-//! driver that inserts the same messages into the same tables (the floor), in one run.
+//! driver that inserts the same messages into the same tables (the floor), in one run; and what a
+//! server acks whose log is in that node.
 //!
 //! Both are fed by as many threads as a server has cores; each has one batch under way, as a core
 //! has. The rounds of the two alternate, because a node gets faster while it warms up.
@@ -8,7 +9,7 @@ use crate::cassandra::Cassandra;
 use crate::report::{Outputs, Report, median};
 use crate::server::Scratch;
 use crate::store_floor::Floor;
-use crate::{progress, random::Random};
+use crate::{progress, random::Random, store_acks};
 use client::wire::AckLevel;
 use hdrhistogram::Histogram;
 use persistence::{Backend, Batch, ConvKey, DeviceId, MessageRecord, OutboxId, Page, Paged};
@@ -133,7 +134,8 @@ pub fn store(args: StoreArgs) -> Result<ExitCode, String> {
     report.finish(&args.outputs)
 }
 
-type Done<T> = Result<T, Box<dyn Error + Send + Sync>>;
+/// A step of the measuring.
+pub type Done<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 struct Run<'a> {
     args: &'a StoreArgs,
@@ -181,6 +183,8 @@ fn measure(args: &StoreArgs, report: &mut Report) -> Done<()> {
     let lag = run.paced(median(&writer) / 2.0)?;
     progress("reading pages");
     let (pages, plain_pages) = run.pages(&sources)?;
+    progress("acks of a server whose log is in the store");
+    let acks = store_acks::measure(&node, scratch.path(), args.cores, args.cores * args.pairs)?;
     let messages = (args.messages * u64::from(args.rounds)) as f64;
     report.set("cores", args.cores);
     report.set("messages", args.messages * u64::from(args.rounds));
@@ -192,6 +196,9 @@ fn measure(args: &StoreArgs, report: &mut Report) -> Done<()> {
     report.set_rounded("ratio", ratio);
     report.set_rounded("statements_per_message", weight.statements as f64 / messages);
     report.set_rounded("bytes_per_message", weight.bytes as f64 / messages);
+    report.set_rounded("replicated_acked_per_s", acks.per_s);
+    report.set_latency("replicated_ack", &acks.latency);
+    report.set_rounded("replicated_generator_lag_p99_us", acks.lag_p99_ns as f64 / 1e3);
     report.set_latency("flush_lag", &lag);
     report.set_latency("history_page", &pages);
     report.set_latency("floor_page", &plain_pages);

@@ -3,6 +3,7 @@
 //! be back soon. At the end everything is read back and compared with what was acked.
 
 use crate::body::CHAT_BYTES;
+use crate::cassandra::{Cassandra, Store};
 use crate::crowd::{Crowd, Habits};
 use crate::pages::{self, Pages};
 use crate::random::Random;
@@ -39,6 +40,9 @@ pub struct WipesArgs {
     /// Cores of the server
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     shards: u16,
+    /// The store behind the log; scylla: a real Cassandra is started beside the server
+    #[arg(long, value_enum, default_value_t = Store::Embedded)]
+    store: Store,
     /// Users; each writes to all others
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     users: u32,
@@ -90,6 +94,7 @@ struct Run<'a> {
     /// What `ringmail store routes` said last.
     routes: String,
     redis: Redis,
+    _cassandra: Option<Cassandra>,
     _scratch: Scratch,
 }
 
@@ -111,6 +116,13 @@ impl<'a> Run<'a> {
         launch.set("limits.flush_ms", 20);
         let redis = Redis::start(scratch.path())?;
         redis.serve(&mut launch);
+        let mut cassandra = None;
+        if args.store == Store::Scylla {
+            crate::progress("starting Cassandra");
+            let node = Cassandra::start(scratch.path())?;
+            node.serve(&mut launch)?;
+            cassandra = Some(node);
+        }
         // The first start makes the key that tokens are signed with.
         launch.start_ready()?.stop()?;
         let tokens = launch.tokens(FIRST_USER, 1, args.users as usize)?;
@@ -130,6 +142,7 @@ impl<'a> Run<'a> {
             sources: (0, 0),
             routes: String::new(),
             redis,
+            _cassandra: cassandra,
             _scratch: scratch,
         })
     }
@@ -278,6 +291,7 @@ impl<'a> Run<'a> {
         report.set("wipes", self.wipes);
         report.set("redis_kills", self.kills);
         report.set("server_kills", self.server_kills);
+        report.set("store", format!("{:?}", self.args.store).to_lowercase());
         report.set("shards", self.args.shards);
         report.set("users", self.args.users);
         report.set("depth", self.args.depth);

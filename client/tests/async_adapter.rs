@@ -50,18 +50,31 @@ impl<'r> Phone<'r> {
 
     /// The next event that this is about, without those between.
     fn next<T>(&mut self, what: &str, wanted: impl Fn(ClientEvent) -> Option<T>) -> T {
+        let mut others = Vec::new();
         loop {
             let next = async { timeout(PATIENCE, self.events.recv()).await };
             let event = self.runtime.block_on(next);
-            let event = event.unwrap_or_else(|_| panic!("no event: {what}")).expect("it runs");
+            let event = event.unwrap_or_else(|_| panic!("no event: {what}, but {others:#?}"));
+            let event = event.expect("it runs");
+            others.push(format!("{event:?}"));
             if let Some(found) = wanted(event) {
                 return found;
             }
         }
     }
 
+    /// After its first attach: it is caught up and told of all that was before, so that it has a
+    /// number, from which it goes on.
     fn caught_up(&mut self) {
-        self.next("caught up", |event| matches!(event, ClientEvent::CaughtUp).then_some(()));
+        let mut awaited = [true; 2];
+        while awaited.contains(&true) {
+            let came = self.next("caught up", |event| match event {
+                ClientEvent::CaughtUp => Some(0),
+                ClientEvent::Updated { conv: None } => Some(1),
+                _ => None,
+            });
+            awaited[came] = false;
+        }
     }
 
     fn sent(&mut self) -> SendId {

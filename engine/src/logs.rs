@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::log_device::LogPlace;
 use crate::log_dirs::{self, LogError};
-use persistence::blocks::{BlockStore, HeldNode, OldLog, TakeNode, Taken};
+use persistence::blocks::{BlockStore, HeldNode, NodeNews, OldLog, TakeNode, Taken};
 use persistence::{BackendError, Reading, Recovered};
 use shards::AckLevel;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ pub fn open_node(
         taker: data_dir::random_seed() >> 1,
         now_us: ring::sys::boot_time_us,
     };
-    let Some((held, taken)) = store.take_node(node, wait, Box::new(end))? else { return Ok(None) };
+    let Some((held, taken)) = store.take_node(node, wait, Box::new(told))? else { return Ok(None) };
     let bytes =
         |log: &OldLog| log.blocks.values().map(|block| u64::from(block.length)).sum::<u64>();
     let (count, bytes) = (taken.logs.len(), taken.logs.iter().map(bytes).sum());
@@ -78,10 +78,17 @@ fn recover(taken: &Taken) -> Result<Recovered, persistence::RecoverError> {
     Ok(reading.finish())
 }
 
-/// Another process has the node, and what this one would ack from here on, that one does not have.
-fn end(why: String) {
-    eprintln!("ringmail: {why}; this process ends and nothing more is acked");
-    std::process::exit(1);
+/// Says what happens to the node. Once another process has it, this one ends: what it would ack
+/// from here on, that one does not have.
+fn told(news: NodeNews) {
+    match news {
+        NodeNews::Deposed(why) => {
+            eprintln!("ringmail: {why}; this process ends and nothing more is acked");
+            std::process::exit(1);
+        }
+        NodeNews::Silent(why) => eprintln!("ringmail: {why}; nothing is acked until it answers"),
+        NodeNews::Answers => eprintln!("ringmail: the store answers again, and acks go on"),
+    }
 }
 
 impl Logs {

@@ -14,9 +14,9 @@ use std::time::Duration;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Builds `ringmail` in the profile of this test, if it is not up to date; with the features in
-/// `RINGMAIL_TEST_FEATURES`, where one of its stores is tested that needs them.
+/// `SERVER_FEATURES`, where one of its stores is tested that needs them.
 pub fn build_server() {
-    build(&std::env::var("RINGMAIL_TEST_FEATURES").unwrap_or_default());
+    build(&std::env::var("SERVER_FEATURES").unwrap_or_default());
 }
 
 /// Builds it with the distributed store and with Redis.

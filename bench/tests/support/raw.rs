@@ -123,9 +123,9 @@ impl Raw {
         }
     }
 
-    /// Reads until a SEND is SENT, and is on the server's disk.
+    /// Reads until a SEND is SENT, durable at the server's level.
     pub fn await_sent(&mut self, n: u64) {
-        self.await_said(&Said::Sent { n, level: Some(AckLevel::Local) });
+        self.await_said(&Said::Sent { n, level: Some(level()) });
     }
 
     /// Reads until this comes.
@@ -143,6 +143,16 @@ impl Raw {
                 return found;
             }
         }
+    }
+}
+
+/// The level that is configured, as the server reads it; its default without.
+fn level() -> AckLevel {
+    match std::env::var("RINGMAIL_ACK").as_deref() {
+        Err(_) | Ok("local") => AckLevel::Local,
+        Ok("replicated") => AckLevel::Replicated,
+        Ok("geo") => AckLevel::Geo,
+        Ok(other) => panic!("no level: {other}"),
     }
 }
 

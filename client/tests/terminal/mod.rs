@@ -28,7 +28,7 @@ pub fn dir(name: &str) -> PathBuf {
     dir
 }
 
-/// The server's program, built if need be; with the features in `RINGMAIL_TEST_FEATURES`, where one
+/// The server's program, built if need be; with the features in `SERVER_FEATURES`, where one
 /// of its stores is tested that needs them.
 fn server_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -37,7 +37,7 @@ fn server_program() -> &'static Path {
         let (target, profile) = (chat.parent().unwrap().parent().unwrap(), chat.parent().unwrap());
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "-p", "ringmail-engine", "--bin", "ringmail"]);
-        build.args(["--features", &std::env::var("RINGMAIL_TEST_FEATURES").unwrap_or_default()]);
+        build.args(["--features", &std::env::var("SERVER_FEATURES").unwrap_or_default()]);
         // What the outer cargo says of this crate; build programs of others would run again for it.
         let own =
             |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");

@@ -5,15 +5,16 @@ use crate::statements::Statement::*;
 use crate::write::int;
 use crate::{Connection, Scylla, Side};
 use persistence::blocks::{
-    BLOCKS_IN_FLIGHT, Block, BlockStore, Deposed, HeldNode, Lease, ListedLog, LogList, Owner,
-    OwnerDone, OwnerOp, RENEW_US, Seal, TakeNode, TakenNode, Taker, TakerDone, TakerOp, TakerStep,
+    BLOCKS_IN_FLIGHT, Block, BlockStore, Deposed, HeldNode, Lease, ListedLog, LogList, NodeNews,
+    Owner, OwnerDone, OwnerOp, RENEW_US, Seal, TakeNode, TakenNode, Taker, TakerDone, TakerOp,
+    TakerStep,
 };
 use persistence::{BackendError, IoDone, IoOp};
 use scylla::response::PagingState;
 use scylla::statement::Statement as Text;
 use scylla::statement::batch::{Batch, BatchType};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -28,8 +29,14 @@ const WRITTEN: i64 = 1;
 const DROPPED: i64 = 2;
 /// A log that is gone stays so, however late its rows are written.
 const GONE: i64 = 1 << 62;
+/// A node gives a transaction up after 2 s; then another one is asked, while the lease holds.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// After a failure the same is tried again this much later.
 const RETRY: Duration = Duration::from_millis(100);
+/// Who waits for the lease looks at it this often.
+const LEASE_LOOK: Duration = Duration::from_millis(10);
+/// What failed so often in a row is told of.
+const SILENT: u32 = 3;
 /// So often a taker tries before the start fails: about half a minute, or as many timeouts.
 const TRIES: u32 = 10;
 
@@ -47,7 +54,9 @@ struct Node {
     older: Mutex<Vec<ListedLog>>,
     deposed: OnceLock<()>,
     lease: OnceLock<AbortHandle>,
-    on_deposed: Box<dyn Fn(String) + Send + Sync>,
+    /// The last block that was tried had no answer.
+    silent: AtomicBool,
+    tell: Box<dyn Fn(NodeNews) + Send + Sync>,
 }
 
 fn core_of(core: i32) -> Result<u16> {
@@ -55,18 +64,20 @@ fn core_of(core: i32) -> Result<u16> {
 }
 
 impl Connection {
-    /// A statement that acks wait for, and that may happen twice.
-    fn hedged(&self, text: &str) -> Text {
+    /// A transaction, or a read as one. It may happen twice, but is not asked of two nodes at once:
+    /// each of the two stops the other one, and where a third node is dead and nobody knows yet, a
+    /// stopped one waits for its whole timeout. So leases ended while a quorum was there.
+    fn transaction(&self, text: &str) -> Text {
         let mut statement = Text::new(text);
         statement.set_is_idempotent(true);
-        statement.set_execution_profile_handle(Some(self.prepared.hedged.clone()));
+        statement.set_request_timeout(Some(TRANSACTION_TIMEOUT));
         statement
     }
 
     /// The node's seal, as transactions see it.
     async fn seal(&self) -> Result<Option<Seal>> {
         let mut read =
-            self.hedged("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
+            self.transaction("SELECT incarnation, taker, dir, beat FROM seals WHERE node = ?");
         read.set_consistency(self.serial_read);
         let result = self.session.query_unpaged(read, (&self.log,)).await?.into_rows_result()?;
         let row = result.maybe_first_row::<(i64, i64, i64, i64)>();
@@ -105,7 +116,7 @@ impl Connection {
     /// Moves the beat of a lease, if this taker still has the node.
     async fn beat(&self, seal: Seal) -> Result<()> {
         let text = "UPDATE seals SET beat = ? WHERE node = ? IF incarnation = ? AND taker = ?";
-        let text = self.hedged(text);
+        let text = self.transaction(text);
         let [beat, incarnation, taker] =
             [seal.beat, seal.incarnation, seal.taker].map(|value| value as i64);
         self.session.query_unpaged(text, (beat, &self.log, incarnation, taker)).await?;
@@ -250,7 +261,7 @@ impl BlockStore for Scylla {
         &self,
         node: TakeNode,
         wait: &mut dyn FnMut(Duration) -> bool,
-        on_deposed: Box<dyn Fn(String) + Send + Sync>,
+        tell: Box<dyn Fn(NodeNews) + Send + Sync>,
     ) -> std::result::Result<Option<TakenNode>, BackendError> {
         let TakeNode { cores, dir, taker, now_us } = node;
         let mut taker = Taker::new(taker, dir, cores);
@@ -296,7 +307,8 @@ impl BlockStore for Scylla {
             older: Mutex::new(taken.garbage.iter().copied().chain(listed).collect()),
             deposed: OnceLock::new(),
             lease: OnceLock::new(),
-            on_deposed,
+            silent: AtomicBool::new(false),
+            tell,
         });
         let lease = self.side.handle.spawn(held.clone().keep_lease()).abort_handle();
         held.lease.set(lease).expect("set once");
@@ -307,7 +319,7 @@ impl BlockStore for Scylla {
 impl Node {
     fn depose(&self, deposed: Deposed) {
         if self.deposed.set(()).is_ok() {
-            (self.on_deposed)(deposed.to_string());
+            (self.tell)(NodeNews::Deposed(deposed));
         }
     }
 
@@ -331,17 +343,27 @@ impl Node {
     }
 
     /// Tries until it is done.
-    async fn persist(
-        connection: Arc<Connection>,
-        generation: u64,
-        core: u16,
-        op: OwnerOp,
-    ) -> OwnerDone {
+    async fn persist(self: Arc<Self>, core: u16, op: OwnerOp) -> OwnerDone {
+        // Without a lease the answer would not count, and the next read would follow at once.
+        while op == OwnerOp::ReadSeal && (self.now_us)() >= self.lease_until_us.load(Relaxed) {
+            sleep(LEASE_LOOK).await;
+        }
+        let mut failures = 0;
         loop {
-            match connection.owner_op(generation, core, &op).await {
-                Ok(done) => return done,
-                Err(_) => sleep(RETRY).await,
+            let failure = match self.connection.owner_op(self.seal.incarnation, core, &op).await {
+                Err(failure) => failure,
+                Ok(done) => {
+                    if self.silent.swap(false, Relaxed) {
+                        (self.tell)(NodeNews::Answers);
+                    }
+                    return done;
+                }
+            };
+            failures += 1;
+            if failures == SILENT && !self.silent.swap(true, Relaxed) {
+                (self.tell)(NodeNews::Silent(failure.into()));
             }
+            sleep(RETRY).await;
         }
     }
 
@@ -352,12 +374,11 @@ impl Node {
         mut ops: UnboundedReceiver<IoOp>,
         tell: Box<dyn Fn(IoDone) + Send>,
     ) {
-        let generation = self.seal.incarnation;
-        let mut owner = Owner::new(generation);
+        let mut owner = Owner::new(self.seal.incarnation);
         let mut under_way = JoinSet::new();
         loop {
             while let Some(op) = owner.poll() {
-                under_way.spawn(Node::persist(self.connection.clone(), generation, core, op));
+                under_way.spawn(self.clone().persist(core, op));
             }
             while let Some(done) = owner.poll_done() {
                 tell(done);

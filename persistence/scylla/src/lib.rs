@@ -14,6 +14,7 @@ mod copy;
 mod delete;
 mod error;
 mod levels;
+mod pace;
 mod pages;
 mod read;
 mod schema;
@@ -29,6 +30,7 @@ pub use schema::{Checkpoint, Migrated, Status};
 pub use tally::Tally;
 
 use error::Failure;
+use pace::Pace;
 use persistence::{
     Backend, BackendError, Batch, Load, Loaded, Page, Paged, Removed, Scan, Scanned,
 };
@@ -62,6 +64,8 @@ struct Connection {
     log: String,
     /// Of reads that see what transactions did.
     serial_read: Consistency,
+    /// Of batches.
+    pace: Pace,
 }
 
 /// The thread that tokio lives in.
@@ -131,7 +135,8 @@ impl Scylla {
             schema::own(&session, &config, &owner).await?;
             let prepared = Prepared::new(&session, |why| config.unreachable(why)).await?;
             let serial_read = config.serial_read();
-            Ok::<_, OpenError>(Connection { session, prepared, log, serial_read })
+            let pace = Pace::default();
+            Ok::<_, OpenError>(Connection { session, prepared, log, serial_read, pace })
         })?;
         Ok(Scylla { side: Arc::new(side), connection: Arc::new(connection) })
     }

@@ -11,8 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::AckLevel;
 
 /// Version `n` is the file at index `n - 1`. A file that was released is never edited.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/001.cql"), include_str!("../migrations/002.cql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/001.cql"),
+    include_str!("../migrations/002.cql"),
+    include_str!("../migrations/003.cql"),
+];
 const NEWEST: i32 = MIGRATIONS.len() as i32;
 /// A holder that died loses the lock after this long.
 const LOCK_S: u64 = 60;
@@ -20,6 +23,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node makes a table slower than anything else: it writes and syncs a file for each kind of row.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of a transaction; a node gives one up after 2 s.
+const DECIDE_TRIES: u32 = 8;
 /// Of `migrate`, a tenth of a second apart.
 const USE_TRIES: u32 = 30;
 
@@ -162,8 +167,16 @@ async fn decided(
     change: &str,
     read: &str,
 ) -> Result<Option<String>, OpenError> {
-    let done = session.query_unpaged(change, ()).await;
-    done.map_err(|error| config.unreachable(error.to_string()))?;
+    // What had no answer may have happened, and may be done again: a start waits for a moment in
+    // which the nodes do not know yet that one of them is dead.
+    let mut tries = 0;
+    while let Err(error) = session.query_unpaged(change, ()).await {
+        tries += 1;
+        if tries == DECIDE_TRIES {
+            return Err(config.unreachable(error.to_string()));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     let mut read = Statement::new(read);
     read.set_consistency(config.serial_read());
     let found: Vec<(Option<String>,)> = rows(session, config, read).await?;

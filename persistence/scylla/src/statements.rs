@@ -1,7 +1,6 @@
 //! Every statement, prepared once. Writes carry their timestamp as the first value.
 
 use crate::OpenError;
-use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::prepared::PreparedStatement;
@@ -26,6 +25,8 @@ statements! {
     // Values in this order: timestamp, what is set, key.
     PutMessage: "UPDATE messages USING TIMESTAMP ? SET time_us=?, sender=?, kind=?, target=?, \
         hash=?, body=? WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
+    PutSent: "UPDATE messages USING TIMESTAMP ? SET time_us=?, sender=?, kind=?, target=?, \
+        hash=?, body=?, outbox=?, n=? WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
     PutOrigin: "UPDATE messages USING TIMESTAMP ? SET outbox=?, n=? \
         WHERE low=? AND high=? AND bucket=? AND conv_seq=?",
     Empty: "UPDATE messages USING TIMESTAMP ? SET body=0x, emptied=true \
@@ -124,11 +125,7 @@ statements! {
 const HEDGED: [Statement; 2] = [Statement::PutLogBlock, Statement::GetSeal];
 
 /// The prepared statements.
-pub struct Prepared {
-    all: Vec<PreparedStatement>,
-    /// How to make a request that acks wait for. It must be one that may happen twice.
-    pub hedged: ExecutionProfileHandle,
-}
+pub struct Prepared(Vec<PreparedStatement>);
 
 impl Prepared {
     /// Prepares all of them.
@@ -150,12 +147,12 @@ impl Prepared {
             }
             all.push(prepared);
         }
-        Ok(Prepared { all, hedged })
+        Ok(Prepared(all))
     }
 
     /// One of them.
     pub fn get(&self, statement: Statement) -> &PreparedStatement {
-        &self.all[statement as usize]
+        &self.0[statement as usize]
     }
 }
 

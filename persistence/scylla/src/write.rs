@@ -9,7 +9,7 @@ use scylla::statement::batch::{Batch as Statements, BatchType};
 use scylla::value::CqlValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use wire::{Seq, UserId};
@@ -17,8 +17,6 @@ use wire::{Seq, UserId};
 /// Statements and bytes of one unlogged batch, at most: far below what either store refuses.
 const STATEMENTS_MAX: usize = 100;
 const BYTES_MAX: usize = 64 << 10;
-/// Batches under way at once.
-const CONCURRENCY: usize = 64;
 /// Between the tries of one of them: a store that fails one in a hundred gets it at once.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(5),
@@ -28,6 +26,8 @@ const PAUSES: [Duration; 4] = [
 ];
 /// A delete wins over every edit.
 pub const DELETES: i64 = 1 << 62;
+/// The timestamp of whence a message came.
+const ORIGIN: u64 = 1;
 /// Emptying a body wins over the body.
 const EMPTIES: i64 = 9;
 
@@ -130,13 +130,22 @@ impl Writes {
         let mut values = vec![at(kind as u64), int(row.time_us), int(row.sender.get())];
         values.extend([CqlValue::TinyInt(kind), int(target), int(row.content.hash().0)]);
         values.push(blob(row.content.body()));
-        values.extend(key());
         let partition = [low, high, bucket];
-        self.put(MESSAGES, "messages", partition, PutMessage, values);
-        if let Some((outbox, n)) = row.origin {
-            let mut values = vec![at(1), int(outbox.0), int(n)];
-            values.extend(key());
-            self.put(MESSAGES, "messages", partition, PutOrigin, values);
+        let origin = row.origin.map(|(outbox, n)| [int(outbox.0), int(n)]);
+        match origin {
+            // Both have the same timestamp, and most messages are like that: one statement.
+            Some(origin) if kind as u64 == ORIGIN => {
+                values.extend(origin.into_iter().chain(key()));
+                self.put(MESSAGES, "messages", partition, PutSent, values);
+            }
+            origin => {
+                values.extend(key());
+                self.put(MESSAGES, "messages", partition, PutMessage, values);
+                if let Some(origin) = origin {
+                    let values = [at(ORIGIN)].into_iter().chain(origin).chain(key()).collect();
+                    self.put(MESSAGES, "messages", partition, PutOrigin, values);
+                }
+            }
         }
         if matches!(row.content, Content::Emptied(_)) {
             self.empty(row.conv, row.conv_seq);
@@ -312,21 +321,30 @@ impl Writes {
     }
 }
 
+/// Statements of one partition that are sent together.
+struct Piece {
+    statements: Vec<(Statement, Values)>,
+    tries: usize,
+}
+
 impl Connection {
-    /// Writes everything, one unlogged batch for each partition. On an error any part is there.
+    /// Writes everything, one unlogged batch for each partition. Without an answer a piece is
+    /// written again, a few times: the rest, which may be a thousand times as long, need not be. On
+    /// an error any part is there.
     pub async fn write(self: Arc<Self>, writes: Writes) -> Result<(), Failure> {
         for phase in writes.phases {
-            let mut left = phase.into_values().flat_map(chunks);
-            let mut under_way = JoinSet::new();
+            let mut left = phase.into_values().flat_map(pieces);
+            let (mut again, mut under_way) = (Vec::new(), JoinSet::new());
             loop {
-                while under_way.len() < CONCURRENCY
-                    && let Some(chunk) = left.next()
+                while under_way.len() < self.pace.pieces()
+                    && let Some(piece) = again.pop().or_else(|| left.next())
                 {
-                    let connection = self.clone();
-                    under_way.spawn(async move { connection.write_partition(chunk).await });
+                    under_way.spawn(self.clone().write_piece(piece));
                 }
-                match under_way.join_next().await {
-                    Some(done) => done.expect("no statement panics")?,
+                match under_way.join_next().await.map(|done| done.expect("no statement panics")) {
+                    Some(Ok(())) => {}
+                    Some(Err((piece, _))) if piece.tries <= PAUSES.len() => again.push(piece),
+                    Some(Err((_, failure))) => return Err(failure),
                     None => break,
                 }
             }
@@ -334,24 +352,21 @@ impl Connection {
         Ok(())
     }
 
-    /// One partition's piece. Without an answer it is written again, a few times: the rest of the
-    /// batch, which may be a thousand times as long, need not be.
-    async fn write_partition(&self, chunk: Vec<(Statement, Values)>) -> Result<(), Failure> {
+    async fn write_piece(self: Arc<Self>, mut piece: Piece) -> Result<(), (Piece, Failure)> {
+        if let Some(before) = piece.tries.checked_sub(1) {
+            sleep(PAUSES[before]).await;
+        }
         let mut batch = Statements::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
-        let mut all = Vec::with_capacity(chunk.len());
-        for (statement, values) in chunk {
-            batch.append_statement(self.prepared.get(statement).clone());
-            all.push(values);
+        for (statement, _) in &piece.statements {
+            batch.append_statement(self.prepared.get(*statement).clone());
         }
-        for pause in PAUSES {
-            match self.session.batch(&batch, &all).await {
-                Ok(_) => return Ok(()),
-                Err(_) => sleep(pause).await,
-            }
-        }
-        self.session.batch(&batch, &all).await?;
-        Ok(())
+        let all: Vec<&Values> = piece.statements.iter().map(|(_, values)| values).collect();
+        let begun = Instant::now();
+        let done = self.session.batch(&batch, &all).await;
+        self.pace.took(begun, Instant::now());
+        piece.tries += 1;
+        done.map(|_| ()).map_err(|error| (piece, error.into()))
     }
 }
 
@@ -366,17 +381,18 @@ fn length(values: &[CqlValue]) -> usize {
 }
 
 /// One partition's statements, in pieces.
-fn chunks(statements: Vec<(Statement, Values)>) -> Vec<Vec<(Statement, Values)>> {
-    let (mut chunks, mut bytes) = (vec![Vec::new()], 0);
+fn pieces(statements: Vec<(Statement, Values)>) -> Vec<Piece> {
+    let new = || Piece { statements: Vec::new(), tries: 0 };
+    let (mut pieces, mut bytes) = (vec![new()], 0);
     for (statement, values) in statements {
         let long = length(&values);
-        let last = chunks.last_mut().expect("never empty");
+        let last = &pieces.last().expect("never empty").statements;
         if !last.is_empty() && (last.len() == STATEMENTS_MAX || bytes + long > BYTES_MAX) {
-            chunks.push(Vec::new());
+            pieces.push(new());
             bytes = 0;
         }
         bytes += long;
-        chunks.last_mut().expect("never empty").push((statement, values));
+        pieces.last_mut().expect("never empty").statements.push((statement, values));
     }
-    chunks
+    pieces
 }

@@ -1,6 +1,6 @@
 //! What a server needs of a store that holds its logs.
 
-use super::Taken;
+use super::{Deposed, Taken};
 use crate::{BackendError, IoDone, IoOp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,17 @@ pub struct TakeNode {
     pub now_us: fn() -> u64,
 }
 
+/// What the holder of a node is told of it, by a thread of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeNews {
+    /// Another process took it from this one: no log completes a write any more. Said once.
+    Deposed(Deposed),
+    /// The store does not take blocks, which are tried on; until it does, nothing is durable.
+    Silent(BackendError),
+    /// It takes them again.
+    Answers,
+}
+
 /// A node that was taken, and what the older logs hold.
 pub type TakenNode = (Arc<dyn HeldNode>, Taken);
 
@@ -25,13 +36,12 @@ pub type TakenNode = (Arc<dyn HeldNode>, Taken);
 pub trait BlockStore: Send + Sync {
     /// Takes the node over: returns once its older logs are read and no other process' acks
     /// count. `wait` is called while another process holds the node, and says whether to go on
-    /// waiting. Gives `None` if not. `deposed` is called once, when another process took the node
-    /// from this one: from then on no log completes a write.
+    /// waiting. Gives `None` if not. `tell` is called later.
     fn take_node(
         &self,
         node: TakeNode,
         wait: &mut dyn FnMut(Duration) -> bool,
-        deposed: Box<dyn Fn(String) + Send + Sync>,
+        tell: Box<dyn Fn(NodeNews) + Send + Sync>,
     ) -> Result<Option<TakenNode>, BackendError>;
 }
 

@@ -16,7 +16,7 @@ mod lease;
 mod owner;
 mod taker;
 
-pub use held::{BlockStore, HeldNode, TakeNode, TakenNode};
+pub use held::{BlockStore, HeldNode, NodeNews, TakeNode, TakenNode};
 pub use lease::{LEASE_US, Lease, RENEW_US};
 pub use owner::{Deposed, Owner, OwnerDone, OwnerOp};
 pub use taker::{LEASE_MARGIN_US, OldLog, Taken, Taker, TakerDone, TakerOp, TakerStep, WATCH_US};

@@ -28,11 +28,11 @@ fn a_keyspace_is_made_once_and_its_schema_is_checked() {
         .collect();
     let done: Vec<Migrated> = threads.into_iter().map(|t| t.join().expect("ends")).collect();
     assert_eq!(done.iter().filter(|done| done.from == 0).count(), 1, "{done:?}");
-    assert_eq!(Scylla::migrate(&config).expect("again"), Migrated { from: 2, to: 2 });
+    assert_eq!(Scylla::migrate(&config).expect("again"), Migrated { from: 3, to: 3 });
     let store = Scylla::open(&config, "test").expect("opens");
     store.write(&batch(1, 5)).expect("written");
     let status = Scylla::status(&config).expect("answers");
-    assert_eq!((status.version, status.wanted, status.checkpoints.len()), (2, 2, 1));
+    assert_eq!((status.version, status.wanted, status.checkpoints.len()), (3, 3, 1));
     assert_eq!(status.checkpoints[0].log, "test");
     assert!(status.replication.values().any(|copies| copies == "1"), "{status:?}");
     assert!(status.nodes.values().all(|nodes| *nodes == (1, 1)), "{status:?}");
@@ -50,9 +50,9 @@ fn a_keyspace_belongs_to_one_data_directory() {
 #[test]
 fn a_schema_from_the_future_is_left_alone() {
     let (config, _) = node::shared().store();
-    Scylla::claim_version(&config, 3).expect("claimed");
+    Scylla::claim_version(&config, 4).expect("claimed");
     let error = refused(&config);
-    assert!(matches!(error, OpenError::New { found: 3, wanted: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::New { found: 4, wanted: 3, .. }), "{error}");
     let error = Scylla::migrate(&config).expect_err("refused");
     assert!(matches!(error, OpenError::New { .. }), "{error}");
 }

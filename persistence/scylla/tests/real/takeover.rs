@@ -2,7 +2,9 @@
 //! from gets nothing more done.
 
 use crate::node;
-use persistence::blocks::{BLOCKS_IN_FLIGHT, BlockStore, HeldNode, TakeNode, Taken};
+use persistence::blocks::{
+    BLOCKS_IN_FLIGHT, BlockStore, Deposed, HeldNode, NodeNews, TakeNode, Taken,
+};
 use persistence::{IoDone, IoOp, Log, LogConfig, Position, Reading, Record};
 use ringmail_scylla::{Config, OpenError, Scylla};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ struct Process {
     log: Log,
     ops: Box<dyn FnMut(IoOp) + Send>,
     done: Receiver<IoDone>,
-    deposed: Receiver<String>,
+    news: Receiver<NodeNews>,
 }
 
 fn now_us() -> u64 {
@@ -32,13 +34,13 @@ fn now_us() -> u64 {
 
 fn take(config: &Config, taker: u64, dir: u64) -> Process {
     let store = Scylla::open_node(config, "one").expect("opens");
-    let (tell, deposed) = channel();
+    let (tell, news) = channel();
     let mut wait = |length| {
         std::thread::sleep(length);
         true
     };
     let node = TakeNode { cores: 1, dir, taker, now_us };
-    let tell = Box::new(move |why| drop(tell.send(why)));
+    let tell = Box::new(move |one| drop(tell.send(one)));
     let (held, taken) = store.take_node(node, &mut wait, tell).expect("answers").expect("taken");
     let mut reading = Reading::new(taken.seal.incarnation - 1);
     for log in taken.logs.iter().rev() {
@@ -52,7 +54,7 @@ fn take(config: &Config, taker: u64, dir: u64) -> Process {
         }),
     );
     let log = Log::start(CONFIG, reading.finish().deal(0, 1));
-    Process { _store: store, held, taken, log, ops, done, deposed }
+    Process { _store: store, held, taken, log, ops, done, news }
 }
 
 impl Process {
@@ -107,8 +109,8 @@ fn a_taker_finds_what_was_durable_and_the_old_owner_ends() {
     assert_eq!(second.taken.seal.incarnation, 2);
     assert_eq!(second.epochs(), (1..40).collect::<Vec<_>>());
     assert!(!first.append(40..41, Duration::from_secs(3)), "nothing of it counts any more");
-    let why = first.deposed.recv_timeout(PATIENCE).expect("it is told");
-    assert!(why.contains("incarnation 2"), "{why}");
+    let news = first.news.recv_timeout(PATIENCE).expect("it is told");
+    assert_eq!(news, NodeNews::Deposed(Deposed { by: Some(2) }));
     assert!(second.append(50..60, PATIENCE));
     let expected: Vec<u64> = (1..40).chain(50..60).collect();
     assert_eq!(second.epochs(), expected);
