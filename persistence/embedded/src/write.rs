@@ -18,8 +18,8 @@ const RUN_MIN: usize = 4;
 
 type Done = Result<(), StoreError>;
 
-/// Rows that one write of the library takes at most, where they may be many: below a MiB mostly.
-pub const ROWS_AT_ONCE: usize = 4_096;
+/// Rows that one write of the library takes at most, where they may be many: some MiB.
+pub const ROWS_AT_ONCE: usize = 32_768;
 
 impl Tables {
     /// Writes a batch and makes it durable. One call at a time.
