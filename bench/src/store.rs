@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 const KEYSPACE: &str = "bench";
 /// As the server has it (`limits.flush_ms`).
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_secs(4);
 /// Places of one page of history.
 pub const PAGE: u32 = 50;
 /// The writer must reach this part of the floor.
