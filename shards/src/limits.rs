@@ -85,8 +85,7 @@ pub struct Limits {
     pub edit_window_ms: u64,
     /// A message may be deleted for everyone this long, in ms.
     pub delete_window_ms: u64,
-    /// Delivered and read marks are logged and told to the peer at most this often, in ms; so long
-    /// a receipt then waits at the peer for output to leave with.
+    /// Delivered and read marks are logged and told to the peer at most this often, in ms.
     pub receipt_ms: u64,
     /// Conversations with marks that moved and are not in the log, before input pauses.
     pub moved_marks_max: u32,

@@ -31,8 +31,6 @@ pub(crate) struct Marks {
     sessions: VecDeque<ConnId>,
     /// End of the window, on the monotonic clock.
     due_us: Option<u64>,
-    /// Sessions with a receipt that waits for other output, and when it waits no longer.
-    pub patient: VecDeque<(u64, ConnId)>,
     /// What devices acked of an earlier life of this server.
     gaps: VecDeque<Gap>,
 }

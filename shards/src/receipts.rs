@@ -4,7 +4,6 @@
 //! later one covers what an earlier one told.
 
 use crate::gate::Gated;
-use crate::session::Session;
 use crate::shard::Shard;
 use crate::work::Retry;
 use crate::{CoreIndex, Receipt, Relay};
@@ -170,37 +169,7 @@ impl Shard {
         if inbox_seq != 0 {
             let user = conv.peer_of(reader);
             self.users.ready(user).visible = inbox_seq;
-            self.pump_user_patiently(user);
-        }
-    }
-
-    /// Every attached device gets the receipt with what it is sent next, or after a window: alone
-    /// it would cost as much as a message.
-    fn pump_user_patiently(&mut self, id: UserId) {
-        let due_us = self.now.mono_us + self.config.limits.receipt_ms * 1_000;
-        for index in 0..self.users.ready(id).devices.len() {
-            let Some(conn) = self.users.ready(id).devices[index].session else { continue };
-            let Some(session) = self.sessions.get(conn) else { continue };
-            let leaves = session.ready || session.sending;
-            let Some(attached) = session.attached() else { continue };
-            if leaves {
-                self.pump(conn);
-            } else if !std::mem::replace(&mut attached.patient, true) {
-                self.marks.patient.push_back((due_us, conn));
-            }
-        }
-    }
-
-    /// Sends the receipts that waited long enough.
-    pub(crate) fn end_patience(&mut self) {
-        while let Some(&(due_us, conn)) = self.marks.patient.front()
-            && due_us <= self.now.mono_us
-        {
-            self.marks.patient.pop_front();
-            if let Some(attached) = self.sessions.get(conn).and_then(Session::attached) {
-                attached.patient = false;
-                self.pump(conn);
-            }
+            self.pump_user(user);
         }
     }
 }

@@ -94,8 +94,6 @@ pub(crate) struct Attached {
     pub places: Vec<(UserId, Seq)>,
     /// Stands among the sessions with such places.
     pub tells: bool,
-    /// A receipt waits for other output, with which it leaves.
-    pub patient: bool,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
     pub scanning: catch_up::Scanning,

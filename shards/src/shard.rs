@@ -194,7 +194,6 @@ impl Shard {
         }
         self.expire_asks();
         self.retry();
-        self.end_patience();
         self.log_marks();
         self.log_cursors();
         self.age_some();
@@ -267,7 +266,6 @@ impl Shard {
             marks,
             cursors,
             retry,
-            self.marks.patient.front().map(|(due_us, _)| *due_us),
             self.source.deadline_us(&self.lanes),
             self.watching.deadline_us(&self.lanes),
         ]

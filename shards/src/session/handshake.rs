@@ -191,7 +191,6 @@ impl Shard {
             sends: user.device_mut(greeting.device).expect("attached").sends,
             places: Vec::new(),
             tells: false,
-            patient: false,
             caught_up: false,
             scanning: Scanning::No,
             ahead: Default::default(),

@@ -171,10 +171,6 @@ impl Shard {
     pub(crate) fn deliver_answer(&mut self, answer: SendAnswer) {
         let limits = &self.config.limits;
         let (frames, bytes) = (limits.window_frames, limits.window_bytes);
-        let attached = self.sessions.get(answer.conn).and_then(Session::attached);
-        if attached.is_some_and(|attached| attached.patient) {
-            self.pump(answer.conn);
-        }
         let Some(session) = self.sessions.get(answer.conn) else { return };
         let Some(attached) = session.attached() else { return };
         let key = SendKey {
