@@ -142,6 +142,7 @@ impl Shard {
     pub(crate) fn flush_step(&mut self) {
         let limits = &self.config.limits;
         let (batch_bytes, flush_us) = (limits.batch_bytes as usize, self.flush_us());
+        let crowded = self.log_is_crowded();
         let (log, flush, place) = (&self.log, &mut self.flush, self.place);
         for _ in 0..RECORDS_PER_TURN {
             if flush.batch.bytes() >= batch_bytes {
@@ -161,7 +162,8 @@ impl Shard {
             }
             Some(_) => {}
             None => {
-                let due = flush.since_us + flush_us <= self.now.mono_us || self.stopping;
+                let late = flush.since_us + flush_us <= self.now.mono_us;
+                let due = late || crowded || self.stopping;
                 if flush.batch_records > 0 && (due || flush.batch.bytes() >= batch_bytes) {
                     self.seal_batch();
                 }
@@ -176,6 +178,11 @@ impl Shard {
             && self.flush.batch_records == 0
             && next_row(&self.log, self.flush.next).is_none();
         (nothing_owed && flushed) || self.now.mono_us >= self.flush.stop_us
+    }
+
+    /// Little room is left in the log: nothing gathers any longer.
+    fn log_is_crowded(&self) -> bool {
+        2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max
     }
 
     /// Recovered records are not retired: the older generations are still on the disk, and the
@@ -201,8 +208,7 @@ impl Shard {
         let mut batch = std::mem::replace(&mut self.flush.batch, spare);
         let records = std::mem::take(&mut self.flush.batch_records);
         (batch.core, batch.upto) = (self.place.me, self.flush.next);
-        let crowded = 2 * self.log.tail_bytes() > self.config.limits.tail_bytes_max;
-        if batch.is_empty() && !crowded && !self.holds_older() {
+        if batch.is_empty() && !self.log_is_crowded() && !self.holds_older() {
             // Only checkpoints: nothing for the backend, and no checkpoint about it either. In a
             // crowded log, or while older generations are held, even an empty batch is written:
             // each ack is a checkpoint more, and lets the log go of an older one.
