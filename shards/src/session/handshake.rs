@@ -50,6 +50,10 @@ impl Shard {
     pub(crate) fn hand_off(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn) else { return };
         let State::HandOff { to, adoption } = &mut session.state else { return };
+        // More bytes came while it waited for a credit, and it stood in the queue twice.
+        if adoption.is_none() {
+            return;
+        }
         let to = *to;
         if to != self.place.me {
             let lane = &mut self.lanes[to as usize];
@@ -58,7 +62,7 @@ impl Shard {
             }
             lane.credits -= 1;
         }
-        let adoption = adoption.take().expect("handed off once");
+        let adoption = adoption.take().expect("looked at above");
         self.effects.push_back(Effect::Handoff { conn, to, adoption });
     }
 
