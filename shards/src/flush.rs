@@ -163,7 +163,8 @@ impl Shard {
             Some(_) => {}
             None => {
                 let late = flush.since_us + flush_us <= self.now.mono_us;
-                let due = late || crowded || self.stopping;
+                // An empty one only makes a checkpoint, which needs a segment with room.
+                let due = late || (crowded && !flush.batch.is_empty()) || self.stopping;
                 if flush.batch_records > 0 && (due || flush.batch.bytes() >= batch_bytes) {
                     self.seal_batch();
                 }
