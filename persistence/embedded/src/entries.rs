@@ -38,7 +38,6 @@ impl Tables {
             if !goes_on || row.len() >= ROW_BYTES {
                 let key = keys::entries(*user, entry.inbox_seq, first);
                 out.insert(&self.entries, key, std::mem::take(&mut row));
-                self.commit_some(out)?;
             }
         }
         Ok(())
@@ -56,9 +55,9 @@ impl Tables {
             let before = row.map_or(Ok(0), |row| read(&row))?;
             let upto = batch.trims.get(&user).copied().unwrap_or(0).max(before);
             trimmed.insert(user, upto);
-            let head = self.users.get(keys::of_user(user, user::HEAD))?;
-            // Often everything went before it was written, and there is nothing to look for.
-            if upto > before && head.map_or(Ok(0), |row| read::<Seq>(&row))? > before {
+            // Often everything went before it was written, and there is nothing to look for: no
+            // entry stands above the head, which is synced together with the entries.
+            if upto > before && self.head(user)? > before {
                 let keys = keys::entries(user, before + 1, 0)..=keys::entries(user, upto, Seq::MAX);
                 for row in self.entries.range(keys) {
                     out.remove(&self.entries, row.key()?);
@@ -67,6 +66,11 @@ impl Tables {
             }
         }
         Ok(trimmed)
+    }
+
+    fn head(&self, user: UserId) -> Result<Seq> {
+        let row = self.users.get(keys::of_user(user, user::HEAD))?;
+        Ok(row.map_or(Ok(0), |row| read(&row))?)
     }
 
     /// Entries above `after` up to `upto`, lowest number first: all, or more than `count`.

@@ -1,7 +1,7 @@
-//! Writing a batch, synced before it returns: messages, then the entries that name them, then
-//! everything else. A long one is synced in pieces, so that the log's writes, on the same disk,
-//! wait for no more than a piece. Rows are read, joined and put back, so what stands in a table
-//! never goes back.
+//! Writing a batch, synced before it returns: messages, in pieces where they are many, so that the
+//! log's writes, on the same disk, wait for no more than a piece; then, in one piece, the entries
+//! that name them and everything else. Rows are read, joined and put back, so what stands in a
+//! table never goes back.
 
 use crate::authors::NewAuthors;
 use crate::error::StoreError;
