@@ -1,6 +1,6 @@
 //! A batch: durable records turned into rows for a backend.
 
-use crate::row::{ChangeRow, Latest, MessageRow};
+use crate::row::{ChangeRow, Latest, MessageRow, Row};
 use crate::{ConvKey, DeviceInfo, Entry, PeerMarks, Position};
 use std::collections::BTreeMap;
 use wire::{ConvSettings, DeviceId, OutboxId, Privacy, Seq, UserId};
@@ -88,10 +88,18 @@ impl Batch {
 
     /// The messages table's rows: one for each place, without the bodies that this batch deletes.
     pub fn message_rows(&self) -> BTreeMap<(ConvKey, Seq), MessageRow> {
-        let mut rows = BTreeMap::new();
-        for row in &self.messages {
-            crate::row::join(&mut rows, (row.conv, row.conv_seq), row.clone());
-        }
+        let place = |row: &MessageRow| (row.conv, row.conv_seq);
+        let mut rows = self.messages.clone();
+        rows.sort_by_key(place);
+        rows.dedup_by(|row, before| {
+            let same = place(row) == place(before);
+            if same {
+                before.join(row.clone());
+            }
+            same
+        });
+        let rows = rows.into_iter().map(|row| (place(&row), row));
+        let mut rows: BTreeMap<_, _> = rows.collect();
         for (place, _) in self.changes.iter().filter(|(_, change)| change.delete) {
             rows.get_mut(place).map(|row| row.content.empty());
         }

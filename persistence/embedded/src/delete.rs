@@ -1,12 +1,13 @@
 //! Removing a user. Numbers stay (heads, epochs, outboxes, places taken), so that none is given
 //! out twice; everything else goes, and the places of the user's messages read as deleted.
 
+use crate::blocks::{block_of, messages_of};
 use crate::error::StoreError;
 use crate::read::user_at;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
-use persistence::values::{self, number, read, written};
-use persistence::{Content, ConvKey, Removed};
+use persistence::values::{read, written};
+use persistence::{Content, ConvKey, MessageRow, Removed};
 use std::collections::BTreeSet;
 use wire::{Reader, Seq, UserId};
 
@@ -63,24 +64,28 @@ impl Tables {
     /// Empties the user's messages in a conversation, and says how many had something.
     fn empty_messages(&self, id: UserId, conv: ConvKey) -> Result<u64> {
         let (mut out, mut count) = (self.begin(), 0);
+        // Of one block: long ones stand beside it, and are written into it.
+        let mut emptied: Vec<MessageRow> = Vec::new();
         for row in self.messages.prefix(keys::conversation(conv)) {
             let (key, row) = row.into_inner()?;
-            if key.len() != 24 {
-                continue;
+            for mut row in messages_of(conv, &key, &row)? {
+                if emptied.first().is_some_and(|e| block_of(e.conv_seq) != block_of(row.conv_seq)) {
+                    self.write_block(&mut out, std::mem::take(&mut emptied))?;
+                    self.commit_some(&mut out)?;
+                }
+                if row.sender != id {
+                    continue;
+                }
+                if let Content::Change(change, _) = row.content {
+                    // Its text stands beside the message that it changed, the user's own.
+                    out.remove(&self.messages, keys::change(conv, change.target));
+                } else if row.content.empty() {
+                    count += 1;
+                    emptied.push(row);
+                }
             }
-            let mut row = values::read_message(conv, number(&key, 16)?, &row)?;
-            if row.sender != id {
-                continue;
-            }
-            if let Content::Change(change, _) = row.content {
-                // Its text stands beside the message that it changed, the user's own.
-                out.remove(&self.messages, keys::change(conv, change.target));
-            } else if row.content.empty() {
-                count += 1;
-                out.insert(&self.messages, key, values::message(&row));
-            }
-            self.commit_some(&mut out)?;
         }
+        self.write_block(&mut out, emptied)?;
         out.commit()?;
         Ok(count)
     }

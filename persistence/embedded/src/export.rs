@@ -1,5 +1,6 @@
 //! Everything that the store holds, table by table, as batches: to copy it into another store.
 
+use crate::blocks::messages_of;
 use crate::error::StoreError;
 use crate::read::user_at;
 use crate::tables::Tables;
@@ -153,7 +154,7 @@ fn unknown(key: &[u8]) -> StoreError {
 fn message(batch: &mut Batch, key: &[u8], row: &[u8]) -> Done {
     let (conv, seq) = (conv_at(key, 0)?, number(key, 16)?);
     match key.get(24) {
-        None => batch.messages.push(values::read_message(conv, seq, row)?),
+        None | Some(&keys::MESSAGES) => batch.messages.extend(messages_of(conv, key, row)?),
         Some(&keys::CHANGE) => put(&mut batch.changes, (conv, seq), row)?,
         // An index of who wrote what.
         Some(&keys::AUTHORS) => {}

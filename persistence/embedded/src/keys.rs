@@ -2,7 +2,8 @@
 //!
 //! | table | key | row |
 //! | --- | --- | --- |
-//! | messages | low user, high user, conv_seq | message |
+//! | messages | low user, high user, last conv_seq of 16, `b` | those messages that are short |
+//! | messages | low user, high user, conv_seq | a message that is long |
 //! | messages | low user, high user, conv_seq, `c` | what changed that message |
 //! | messages | low user, high user, last conv_seq of 256, `w` | who wrote which of those |
 //! | entries | user, last inbox_seq, first | inbox entries, from the first on |
@@ -27,10 +28,11 @@
 //! | members | user, peer, `h`, first | last place of a hidden range |
 //! | members | user, peer, `l` | inbox number of the newest message |
 
-use crate::authors::PLACES;
+use crate::{authors, blocks};
 use persistence::ConvKey;
 use wire::{DeviceId, OutboxId, Seq, UserId};
 
+pub const MESSAGES: u8 = b'b';
 pub const CHANGE: u8 = b'c';
 pub const AUTHORS: u8 = b'w';
 
@@ -88,10 +90,16 @@ pub fn change(conv: ConvKey, target: Seq) -> Vec<u8> {
     tagged([low, high, target], CHANGE, &[])
 }
 
+/// The row of the `block`th run of `blocks::PLACES` places.
+pub fn messages(conv: ConvKey, block: u64) -> Vec<u8> {
+    let [low, high] = pair(conv);
+    tagged([low, high, block * blocks::PLACES + (blocks::PLACES - 1)], MESSAGES, &[])
+}
+
 /// The row of the `block`th run of `authors::PLACES` places.
 pub fn authors(conv: ConvKey, block: u64) -> Vec<u8> {
     let [low, high] = pair(conv);
-    tagged([low, high, block * PLACES + (PLACES - 1)], AUTHORS, &[])
+    tagged([low, high, block * authors::PLACES + (authors::PLACES - 1)], AUTHORS, &[])
 }
 
 pub fn entries(user: UserId, last: Seq, first: Seq) -> Vec<u8> {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod authors;
+mod blocks;
 mod delete;
 mod entries;
 mod error;
@@ -14,7 +15,6 @@ mod export;
 mod journal;
 mod keys;
 mod pages;
-mod passes;
 mod read;
 mod tables;
 mod write;

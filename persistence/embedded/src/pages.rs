@@ -1,13 +1,15 @@
 //! Pages of lists, each on one snapshot.
 
+use crate::blocks::{PLACES, block_of, messages_of};
 use crate::error::StoreError;
 use crate::read::{add_contact, user_at};
 use crate::tables::Tables;
 use crate::{keys, keys::user};
 use fjall::{Readable, Snapshot};
 use persistence::StoredMessage;
-use persistence::values::{self, number, read};
+use persistence::values::{number, read};
 use persistence::{ChangeRow, ContactState, Content, ConvKey, MessageRow, Page, Paged};
+use std::collections::BTreeMap;
 use wire::{Reader, Seq, UserId};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -18,15 +20,8 @@ impl Tables {
         let snapshot = self.database.snapshot();
         match *page {
             Page::Messages { conv, from, newer, limit, bytes_max } => {
-                let (first, last) = if newer { (from, u64::MAX) } else { (0, from) };
-                let upto = keys::change(conv, last);
-                let rows = snapshot.range(&self.messages, keys::message(conv, first)..=upto);
                 let limits = (limit as usize, bytes_max as usize);
-                let messages = match newer {
-                    true => self.messages(&snapshot, conv, rows, limits)?,
-                    false => self.messages(&snapshot, conv, rows.rev(), limits)?,
-                };
-                Ok(Paged::Messages(messages))
+                self.messages(&snapshot, conv, (from, newer), limits).map(Paged::Messages)
             }
             Page::Chats { user, before, limit } => {
                 let rows = keys::chat(user, 0)..keys::chat(user, before);
@@ -46,29 +41,48 @@ impl Tables {
         }
     }
 
-    /// The messages of rows in either direction, up to a number and a number of bytes.
+    /// The messages from a place on in either direction, up to a number and a number of bytes.
     fn messages(
         &self,
         snapshot: &Snapshot,
         conv: ConvKey,
-        rows: impl Iterator<Item = fjall::Guard>,
+        (from, newer): (Seq, bool),
         (limit, bytes_max): (usize, usize),
     ) -> Result<Vec<StoredMessage>> {
-        let mut messages: Vec<StoredMessage> = Vec::new();
-        let mut bytes = 0;
-        for row in rows {
-            if messages.len() >= limit || bytes > bytes_max {
-                break;
+        let block = block_of(from);
+        let first = keys::message(conv, if newer { block * PLACES } else { 0 });
+        let last = keys::change(conv, if newer { Seq::MAX } else { block * PLACES + (PLACES - 1) });
+        let mut rows = snapshot.range(&self.messages, first..=last);
+        let mut next = || if newer { rows.next() } else { rows.next_back() };
+        let (mut messages, mut bytes): (Vec<StoredMessage>, _) = (Vec::new(), 0);
+        // Long ones stand beside their block.
+        let mut of_block: BTreeMap<Seq, MessageRow> = BTreeMap::new();
+        loop {
+            let row = next().map(fjall::Guard::into_inner).transpose()?;
+            let block = |seq: Option<&Seq>| seq.map(|seq| block_of(*seq));
+            let at = row.as_ref().map(|(key, _)| number(key, 16)).transpose()?;
+            if block(at.as_ref()) != block(of_block.keys().next()) {
+                let mut whole = std::mem::take(&mut of_block).into_values();
+                while let Some(row) = if newer { whole.next() } else { whole.next_back() } {
+                    if messages.len() >= limit || bytes > bytes_max {
+                        return Ok(messages);
+                    }
+                    if if newer { row.conv_seq >= from } else { row.conv_seq <= from } {
+                        let change = self.change_of(snapshot, &row)?;
+                        let message = StoredMessage::new(&row, change.as_ref());
+                        bytes += message.body.len();
+                        messages.push(message);
+                    }
+                }
             }
-            let (key, row) = row.into_inner()?;
-            if key.len() == 24 {
-                let row = values::read_message(conv, number(&key, 16)?, &row)?;
-                let message = StoredMessage::new(&row, self.change_of(snapshot, &row)?.as_ref());
-                bytes += message.body.len();
-                messages.push(message);
+            let Some((key, row)) = row else { return Ok(messages) };
+            for message in messages_of(conv, &key, &row)? {
+                // What stands in the block was written last.
+                if key.len() > 24 || !of_block.contains_key(&message.conv_seq) {
+                    of_block.insert(message.conv_seq, message);
+                }
             }
         }
-        Ok(messages)
     }
 
     /// What changed the row's message, or where it is a change itself, its target.

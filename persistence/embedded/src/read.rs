@@ -1,11 +1,11 @@
 //! Loads and scans, each on one snapshot.
 
+use crate::blocks::Messages;
 use crate::error::StoreError;
-use crate::passes::Passes;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
 use fjall::{Readable, Snapshot};
-use persistence::values::{self, device, number, read};
+use persistence::values::{device, number, read};
 use persistence::{
     ChangeRow, CommandOutbox, ContactState, ConvKey, ConvState, DeviceInfo, DeviceState, EntryKind,
     Latest, Load, Loaded, MemberState, OutboxState, Scan, Scanned, UserState,
@@ -134,14 +134,14 @@ impl Tables {
         }
         let (range, count) = ((after, scan.upto), u64::from(scan.entries_max));
         let mut entries = self.entries_after(&snapshot, scan.user, range, count)?;
-        let mut passes = Passes::new(self, &snapshot, &entries);
+        let mut messages = Messages::new(self, &snapshot);
         let (mut filled, mut bytes) = (0, 0);
         for entry in &mut entries {
             let full = filled >= scan.entries_max as usize || bytes > scan.bytes_max as usize;
             if full && filled > 0 {
                 break;
             }
-            bytes += self.fill(&snapshot, &mut passes, &mut entry.kind)?;
+            bytes += self.fill(&snapshot, &mut messages, &mut entry.kind)?;
             filled += 1;
         }
         let cut = filled < entries.len();
@@ -155,15 +155,14 @@ impl Tables {
     fn fill(
         &self,
         snapshot: &Snapshot,
-        passes: &mut Passes<'_>,
+        messages: &mut Messages<'_>,
         kind: &mut EntryKind,
     ) -> Result<usize> {
         match kind {
             EntryKind::Peer { at, body } => {
-                let row = passes.message(at.conv, at.conv_seq)?;
+                let row = messages.get(at.conv, at.conv_seq)?;
                 let missing = Reader::new(&[]).error("peer's message", "is missing");
-                let row = values::read_message(at.conv, at.conv_seq, &row.ok_or(missing)?)?;
-                *body = row.content.into_body();
+                *body = row.ok_or(missing)?.content.into_body();
                 Ok(body.len())
             }
             EntryKind::PeerChange { at, change, body } => {

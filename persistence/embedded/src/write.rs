@@ -4,6 +4,7 @@
 //! table never goes back.
 
 use crate::authors::NewAuthors;
+use crate::blocks::{Messages, block_of};
 use crate::error::StoreError;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
@@ -18,8 +19,9 @@ const RUN_MIN: usize = 4;
 
 type Done = Result<(), StoreError>;
 
-/// Rows that one write of the library takes at most, where they may be many: some MiB.
-pub const ROWS_AT_ONCE: usize = 32_768;
+/// Rows that one write of the library takes at most, where they may be many: some MiB of blocks of
+/// messages.
+const ROWS_AT_ONCE: usize = 2_048;
 
 impl Tables {
     /// Writes a batch and makes it durable. One call at a time.
@@ -58,29 +60,35 @@ impl Tables {
 
     fn write_messages(&self, out: &mut OwnedWriteBatch, batch: &Batch) -> Done {
         let mut rows = batch.message_rows();
+        let snapshot = self.database.snapshot();
+        let mut there = Messages::new(self, &snapshot);
         for (&(conv, target), change) in &batch.changes {
             join_row(out, &self.messages, keys::change(conv, target), change)?;
             // A delete reaches the body that is here already; one that comes later finds it.
             if change.delete
                 && !rows.contains_key(&(conv, target))
-                && let Some(row) = self.message(conv, target)?
+                && let Some(row) = there.get(conv, target)?
             {
                 rows.insert((conv, target), row);
             }
         }
         let deleted = self.deleted(batch, rows.keys().copied())?;
         let mut authors = NewAuthors::default();
-        for ((conv, conv_seq), mut row) in rows {
+        for (&(conv, conv_seq), row) in &mut rows {
             if row.origin.is_none()
-                && let Some(there) = self.message(conv, conv_seq)?
+                && let Some(there) = there.get(conv, conv_seq)?
             {
                 row.join(there);
             }
             if matches!(row.content, Content::Body(_)) && deleted.contains(&(conv, conv_seq)) {
                 row.content.empty();
             }
-            authors.add(&row);
-            out.insert(&self.messages, keys::message(conv, conv_seq), values::message(&row));
+            authors.add(row);
+        }
+        let rows: Vec<_> = rows.into_values().collect();
+        let place = |row: &MessageRow| (row.conv, block_of(row.conv_seq));
+        for block in rows.chunk_by(|a, b| place(a) == place(b)) {
+            self.write_block(out, block.to_vec())?;
             self.commit_some(out)?;
         }
         authors.write(out, self)?;
@@ -92,11 +100,6 @@ impl Tables {
             join_row(out, &self.conversations, key, next)?;
         }
         Ok(())
-    }
-
-    pub fn message(&self, conv: ConvKey, seq: Seq) -> Result<Option<MessageRow>, StoreError> {
-        let row = self.messages.get(keys::message(conv, seq))?;
-        Ok(row.map(|row| values::read_message(conv, seq, &row)).transpose()?)
     }
 
     /// Which of these messages, in order, were deleted, here or in the batch. A conversation's

@@ -107,7 +107,8 @@ impl History {
             self.plain.push((self.head, sender));
         }
         let empty = void.is_some() || change.is_some_and(|change| change.delete);
-        let text = format!("text {} of {sender}", self.head).into_bytes();
+        let length = if self.random.one_in(4) { 1_500 } else { 0 };
+        let text = format!("text {} of {sender} {:length$}", self.head, "").into_bytes();
         let body = leaked(if empty { Vec::new() } else { text });
         let hidden = self.random.one_in(6);
         self.sent(Sent { sender, void, change, hidden, body });
