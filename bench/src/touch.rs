@@ -70,7 +70,8 @@ fn measure(args: &TouchArgs, report: &mut Report) -> Result<(), Box<dyn Error>> 
 }
 
 /// A server with little room, so that its ledger is near to what it uses. Entities may leave once
-/// they are in the store and the cursors are logged: both happen soon.
+/// they are in the store, and cursors and when the users were last seen are logged: all of that
+/// happens soon.
 fn launch(scratch: &Scratch) -> Launch {
     let mut launch = Launch::new(scratch.path(), 1);
     let connections = 2 * LANES * GROUP;
@@ -89,6 +90,8 @@ fn launch(scratch: &Scratch) -> Launch {
         ("limits.batch_bytes", 1 << 20),
         ("limits.flush_ms", 50),
         ("limits.cursor_ms", 50),
+        ("limits.presence_grace_ms", 50),
+        ("limits.last_seen_ms", 50),
         ("limits.retry_after_ms", 50),
         ("store.cache_bytes", 8 << 20),
     ] {

@@ -275,8 +275,8 @@ pub const KEYS: &[Key] = &[
         number,
         1..=100_000_000,
         "users",
-        "users in memory at one shard",
-        "memory; fewer means more loads from the store"
+        "users in memory at one shard; one who left stays for presence_grace_ms + last_seen_ms",
+        "memory; fewer means more loads from the store, and attaches refused while all are in use"
     ),
     limit!(
         conversations_max,

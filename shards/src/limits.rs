@@ -19,7 +19,7 @@ pub struct Limits {
     pub window_bytes: u32,
     /// Output gathered for one connection before its input pauses, in bytes.
     pub output_bytes_max: u32,
-    /// Users in memory at one core.
+    /// Users in memory at one core. Who left stays until grace and last seen are over.
     pub users_max: u32,
     /// Conversations in memory at one core.
     pub conversations_max: u32,
