@@ -28,6 +28,8 @@ struct Peer {
 #[derive(Default)]
 struct Memory {
     now: Now,
+    /// What a turn takes, in microseconds.
+    turn_us: u64,
     done: VecDeque<Event<'static>>,
     peers: Vec<Peer>,
     key: Option<Key>,
@@ -36,7 +38,7 @@ struct Memory {
 
 impl Driver for Memory {
     fn now(&mut self) -> Now {
-        self.now.mono_us += 50;
+        self.now.mono_us += self.turn_us;
         self.now.unix_us = 1_700_000_000_000_000 + self.now.mono_us;
         self.now
     }
@@ -160,9 +162,9 @@ fn main() {
         arguments.next().map_or(default, |value| value.parse().expect("a number"))
     };
     let (pairs, depth) = (argument("--pairs", 50), argument("--depth", 1));
-    let messages = argument("--messages", 1_000_000);
+    let (messages, turn_us) = (argument("--messages", 1_000_000), argument("--turn-us", 50));
     let key = Key::new([1; 32]);
-    let mut memory = Memory { key: Some(key.clone()), ..Memory::default() };
+    let mut memory = Memory { key: Some(key.clone()), turn_us, ..Memory::default() };
     let (new_conversations_burst, send_burst) = (1 << 20, u32::MAX);
     let limits = Limits { new_conversations_burst, send_burst, ..Limits::default() };
     let config = CoreConfig {
