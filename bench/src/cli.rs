@@ -1,6 +1,8 @@
 //! The command line of `ringmail-bench`.
 
-use crate::{catch_up, churn, copy, floor, idle, kill9, recovery, steady, touch, wipes};
+use crate::{
+    catch_up, churn, copy, floor, idle, kill9, kill9_args, recovery, steady, touch, wipes,
+};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ enum Command {
   ringmail-bench kill9 --kills 300 --shards 1 --json kill9.json
   ringmail-bench kill9 --kills 300 --shards 2 --vary-shards
   ringmail-bench kill9 --kills 30 --store scylla      a server built with --features scylla")]
-    Kill9(kill9::Kill9Args),
+    Kill9(kill9_args::Kill9Args),
     /// Wipe and kill Redis again and again under load: nothing is lost, and routes are back soon
     #[command(after_help = "Example, with a server built with --features redis:
   ringmail-bench redis-wipes --wipes 100 --json wipes.json")]

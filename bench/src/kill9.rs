@@ -4,14 +4,14 @@
 use crate::body::CHAT_BYTES;
 use crate::cassandra::{Cassandra, Cluster, Store};
 use crate::crowd::{Crowd, Habits};
+use crate::kill9_args::{Ack, Kill9Args};
 use crate::outage::{self, Outage};
 use crate::random::Random;
-use crate::report::{Outputs, Report};
+use crate::report::Report;
 use crate::server::{Launch, Running, Scratch, ServerError};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,112 +31,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(180);
 /// For the last messages to arrive, and for the reading back.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(180);
 
-/// Options of `kill9`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Kill9Args {
-    /// How often the server is killed
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    kills: u64,
-    /// Cores of the server
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    shards: u16,
-    /// Start with another number of cores, 1 to 3, after each kill
-    #[arg(long)]
-    vary_shards: bool,
-    /// The store behind the log; scylla: a real Cassandra is started beside the server
-    #[arg(long, value_enum, default_value_t = Store::Embedded)]
-    store: Store,
-    /// Nodes of the store, each with a copy of everything; for `--ack geo` at least 3, each in a
-    /// datacenter of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    store_nodes: u8,
-    /// Each node in a datacenter of its own, as with `--ack geo`; the server is in the first one,
-    /// whose node is not killed
-    #[arg(long)]
-    store_datacenters: bool,
-    /// A node of the store is killed too, once in so many kills, and started again under load;
-    /// 0: never
-    #[arg(long, default_value_t = 10)]
-    store_kill_every: u64,
-    /// So many of its nodes are killed at once
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    store_kill_nodes: u8,
-    /// They stay away for so long, beside their start
-    #[arg(long, default_value_t = 1_000)]
-    store_down_ms: u64,
-    /// A node that is back first gets what it missed: only so much later another one is killed
-    #[arg(long, default_value_t = 40_000)]
-    store_rest_ms: u64,
-    /// At the end so many nodes are lost for ever, together with the server, and another process
-    /// with an empty directory has to have everything
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
-    lose_nodes: u8,
-    /// Where messages are durable when they are acked; all but `local` need `--store scylla`
-    #[arg(long, value_enum, default_value_t = Ack::Local)]
-    ack: Ack,
-    /// Once in so many kills another process takes the node over, with an empty directory: of a
-    /// server that was killed, or that is stopped and wakes later, in turns; 0: never
-    #[arg(long, default_value_t = 0)]
-    take_over_every: u64,
-    /// Users; each writes to all others
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=1_000))]
-    users: u32,
-    /// Messages that each user has queued or in flight
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    depth: u32,
-    /// The server runs for at least so many ms once it is ready
-    #[arg(long, default_value_t = 50)]
-    run_ms_min: u64,
-    /// … and for less than so many
-    #[arg(long, default_value_t = 400)]
-    run_ms_max: u64,
-    /// Same seed, same intervals and peers
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Where the server keeps its data during the run; a disk, not memory
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    #[command(flatten)]
-    outputs: Outputs,
-}
-
-/// An ack level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Ack {
-    Local,
-    Replicated,
-    Geo,
-}
-
-impl Kill9Args {
-    /// Nodes of the store.
-    fn nodes(&self) -> u8 {
-        if self.ack == Ack::Geo { self.store_nodes.max(3) } else { self.store_nodes }
-    }
-
-    /// The store goes on while some of its nodes are away.
-    fn quorum_left(&self) -> bool {
-        self.spares_first() || self.nodes() - self.store_kill_nodes > self.nodes() / 2
-    }
-
-    /// The datacenter beside the server is one of several, and acks come from there alone.
-    fn spares_first(&self) -> bool {
-        self.store_datacenters && self.ack != Ack::Geo
-    }
-}
-
 /// Runs `kill9`.
 pub fn kill9(args: Kill9Args) -> Result<ExitCode, String> {
-    if args.store == Store::Embedded && args.ack != Ack::Local {
-        return Err("--ack other than local needs --store scylla".to_owned());
-    }
-    if (args.take_over_every > 0 || args.lose_nodes > 0) && args.ack == Ack::Local {
-        return Err("--take-over-every, --lose-nodes: need --ack replicated or geo".to_owned());
-    }
-    let spared = u8::from(args.spares_first());
-    if args.store_kill_nodes.max(args.lose_nodes) + spared > args.nodes() {
-        return Err("--store-nodes: more of them than may be killed or lost".to_owned());
-    }
+    args.check()?;
     let (mut report, begun) = (Report::new("kill9"), Instant::now());
     let mut run = Run::new(&args).map_err(|error| error.to_string())?;
     if let Err(error) = run.kill_all().and_then(|()| run.read_back()) {
@@ -169,6 +66,8 @@ struct Run<'a> {
     /// Dropped before the directory that it writes into.
     cassandra: Option<Cassandra>,
     outages: Vec<Outage>,
+    /// Sends that the server refused for now, while nodes of the store were away.
+    refused_in_outages: u64,
     /// Takeovers of a killed and of a stopped server.
     taken_over: [u64; 2],
     kills: u64,
@@ -216,6 +115,7 @@ impl<'a> Run<'a> {
             crowd,
             cassandra,
             outages: Vec::new(),
+            refused_in_outages: 0,
             taken_over: [0; 2],
             kills,
             early_kills,
@@ -311,8 +211,15 @@ impl<'a> Run<'a> {
         }
         let killed = Instant::now();
         cassandra.kill_together(self.args.store_kill_nodes.into());
-        let down = Duration::from_millis(self.args.store_down_ms);
-        self.crowd.run(address, habits, down, |_| false);
+        let half = Duration::from_millis(self.args.store_down_ms) / 2;
+        let refused = |crowd: &Crowd| crowd.refusals.values().sum::<u64>();
+        let before = refused(&self.crowd);
+        self.crowd.run(address, habits, half, |_| false);
+        // One more message of each, for a server that by now takes no more of them.
+        let depth = self.args.depth as usize + 1;
+        let habits_later = habits.map(|habits| Habits { depth, ..habits });
+        self.crowd.run(address, habits_later, half, |_| false);
+        self.refused_in_outages += refused(&self.crowd) - before;
         let started = Instant::now();
         cassandra.start_again()?;
         let mut back = Ok(false);
@@ -480,6 +387,7 @@ impl<'a> Run<'a> {
         if seen.outages == 0 {
             return;
         }
+        report.set("outage_refusals", self.refused_in_outages);
         report.set("outage_without_ack_ms_max", seen.gap.as_millis() as u64);
         report.set("outage_sends", seen.sends);
         report.set_rounded("outage_sends_acked_within_5_s_percent", seen.in_time_percent());

@@ -21,6 +21,7 @@ mod host;
 mod html;
 mod idle;
 mod kill9;
+mod kill9_args;
 pub mod ledger;
 mod loopback;
 mod outage;

@@ -83,7 +83,13 @@ impl<T: Send + 'static> Connection<T> {
 
     /// The next event that is committed.
     pub fn event(&mut self) -> Option<ClientEvent> {
-        self.device.client.event()
+        let event = self.device.client.event();
+        if let Some(ClientEvent::Closed { code, reason }) = &event {
+            let reason = if reason.is_empty() { "no reason given" } else { reason };
+            self.trouble =
+                Some(format!("the server closed the session, {}: {reason}", code.name()));
+        }
+        event
     }
 
     /// Why the last connection ended, or the last attempt failed; empty once connected.

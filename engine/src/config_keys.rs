@@ -551,6 +551,16 @@ pub const KEYS: &[Key] = &[
         "memory"
     ),
     limit!(
+        log_stall_ms,
+        number,
+        100..=600_000,
+        "ms",
+        "log writes (to the disk, or to the store that acks come from) that are under way so long \
+         and do not end: sends are refused for now, until one does",
+        "what was sent before waits; below the time that the store needs without one of its nodes, \
+         sends are refused that would only have waited"
+    ),
+    limit!(
         retry_after_ms,
         number,
         1..=600_000,

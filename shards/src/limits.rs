@@ -89,6 +89,9 @@ pub struct Limits {
     pub receipt_ms: u64,
     /// Conversations with marks that moved and are not in the log, before input pauses.
     pub moved_marks_max: u32,
+    /// Log writes that were under way so long and did not end, in ms: sends are refused until one
+    /// does.
+    pub log_stall_ms: u64,
     /// What is told to a client whose send meets a full limit, in ms.
     pub retry_after_ms: u64,
     /// Circles (contacts, blocks, watchers of a user) in memory at one core.
@@ -177,6 +180,7 @@ impl Default for Limits {
             delete_window_ms: 2 * 86_400_000,
             receipt_ms: 100,
             moved_marks_max: 65_536,
+            log_stall_ms: 5_000,
             retry_after_ms: 500,
             circles_max: 100_000,
             circle_contacts_max: 4_000_000,
@@ -248,6 +252,7 @@ impl Limits {
             delete_window_ms: 20_000,
             receipt_ms: 5,
             moved_marks_max: 8,
+            log_stall_ms: 100,
             retry_after_ms: 20,
             circles_max: 6,
             circle_contacts_max: 12,

@@ -161,7 +161,11 @@ impl Shard {
                 self.reply(from, Relay::Busy { user, conv });
             }
             Work::Attach(conn) => {
-                self.close(conn, CloseCode::Overloaded, "the store does not answer");
+                self.close(
+                    conn,
+                    CloseCode::Overloaded,
+                    "no room for one more user, or no answer from the store",
+                );
             }
             Work::Recover(conv) => self.retry_later(Retry::FanOut(conv)),
             Work::Marks(user, conv) => self.marks_later(user, conv),
@@ -230,7 +234,10 @@ impl Shard {
                     }
                     (Err(code), _) => {
                         let retry_after_ms = self.config.limits.retry_after_ms;
-                        Outcome::Refused { code, retry_after_ms }
+                        let outcome = Outcome::Refused { code, retry_after_ms };
+                        // It says nothing of what the log holds, and a log that stands still may
+                        // be its cause.
+                        return self.answer(from, SendAnswer::to(&request, outcome));
                     }
                 }
             }
@@ -264,6 +271,10 @@ impl Shard {
         if self.log.room_bytes() < bytes + reserve {
             let full = self.log.device_full();
             return Err(if full { RefusalCode::StorageFull } else { RefusalCode::RetryAfter });
+        }
+        let waited_us = self.now.mono_us.saturating_sub(self.log_moved.1);
+        if waited_us >= limits.log_stall_ms * 1_000 {
+            return Err(RefusalCode::RetryAfter);
         }
         let tail_max = limits.tail_bytes_max - limits.reserve_bytes;
         let tail_full = self.log.tail_bytes() + bytes > tail_max

@@ -5,7 +5,7 @@
 use crate::error::StoreError;
 use crate::keys;
 use crate::tables::Tables;
-use fjall::{OwnedWriteBatch, Readable, Snapshot, UserValue};
+use fjall::{Guard, OwnedWriteBatch, Readable, Snapshot, UserValue};
 use persistence::values::{self, number};
 use persistence::{Content, ConvKey, MessageRow};
 use std::collections::BTreeMap;
@@ -79,6 +79,41 @@ pub fn messages_of(conv: ConvKey, key: &[u8], row: &[u8]) -> Result<Vec<MessageR
     Ok(messages)
 }
 
+/// Reads rows of a conversation, in either direction, as whole blocks: a long message, or one of an
+/// older build, stands in a row beside its block.
+pub struct WholeBlocks<I> {
+    conv: ConvKey,
+    rows: I,
+    /// Of the block that comes next.
+    begun: BTreeMap<Seq, MessageRow>,
+}
+
+impl<I: Iterator<Item = Guard>> WholeBlocks<I> {
+    pub fn new(conv: ConvKey, rows: I) -> WholeBlocks<I> {
+        WholeBlocks { conv, rows, begun: BTreeMap::new() }
+    }
+
+    /// The messages of the next block that has some, lowest place first.
+    pub fn next(&mut self) -> Result<Option<Vec<MessageRow>>> {
+        let mut whole = std::mem::take(&mut self.begun);
+        while self.begun.is_empty()
+            && let Some(row) = self.rows.next()
+        {
+            let (key, row) = row.into_inner()?;
+            for message in messages_of(self.conv, &key, &row)? {
+                let seq = message.conv_seq;
+                let ended = whole.keys().next().is_some_and(|at| block_of(*at) != block_of(seq));
+                let into = if ended { &mut self.begun } else { &mut whole };
+                // What stands in the block was written last.
+                if key.get(24) == Some(&keys::MESSAGES) || !into.contains_key(&seq) {
+                    into.insert(seq, message);
+                }
+            }
+        }
+        Ok((!whole.is_empty()).then(|| whole.into_values().collect()))
+    }
+}
+
 /// Finds messages, on one snapshot; of each conversation it keeps the last block.
 pub struct Messages<'a> {
     tables: &'a Tables,
@@ -110,13 +145,9 @@ impl<'a> Messages<'a> {
 }
 
 impl Tables {
-    /// Writes messages of one block instead of what stands at their places.
-    pub fn write_block(
-        &self,
-        out: &mut OwnedWriteBatch,
-        mut messages: Vec<MessageRow>,
-    ) -> Result<()> {
-        messages.sort_by_key(|message| message.conv_seq);
+    /// Writes messages of one block, lowest place first, instead of what stands at their places.
+    pub fn write_block(&self, out: &mut OwnedWriteBatch, messages: &[MessageRow]) -> Result<()> {
+        assert!(messages.is_sorted_by(|a, b| a.conv_seq < b.conv_seq), "would lose some");
         let Some(&MessageRow { conv, conv_seq: seq, .. }) = messages.first() else { return Ok(()) };
         let key = keys::messages(conv, block_of(seq));
         let all = messages.len() as u64 == PLACES;
@@ -124,7 +155,7 @@ impl Tables {
         let mut there = Block::new(seq, there.as_deref().unwrap_or_default());
         let mut kept = there.next()?;
         let mut row = Vec::new();
-        for message in &messages {
+        for message in messages {
             while let Some((seq, bytes)) = kept.filter(|(seq, _)| *seq <= message.conv_seq) {
                 if seq < message.conv_seq {
                     put(&mut row, seq, bytes);

@@ -1,13 +1,13 @@
 //! Removing a user. Numbers stay (heads, epochs, outboxes, places taken), so that none is given
 //! out twice; everything else goes, and the places of the user's messages read as deleted.
 
-use crate::blocks::{block_of, messages_of};
+use crate::blocks::WholeBlocks;
 use crate::error::StoreError;
 use crate::read::user_at;
 use crate::tables::Tables;
 use crate::{keys, keys::member, keys::user};
-use persistence::values::{read, written};
-use persistence::{Content, ConvKey, MessageRow, Removed};
+use persistence::values::{device, read, written};
+use persistence::{Content, ConvKey, Removed};
 use std::collections::BTreeSet;
 use wire::{Reader, Seq, UserId};
 
@@ -23,20 +23,12 @@ impl Tables {
             removed.conversations += u64::from(self.leave(id, conv)? || messages > 0);
         }
         removed.entries = self.remove_entries(id)?;
-        for (tag, count) in [
-            (user::DEVICE, None),
-            (user::CURSOR, Some(&mut removed.devices)),
-            (user::PRIVACY, None),
-            (user::LAST_SEEN, None),
-            (user::PEER, Some(&mut removed.contacts)),
-            (user::CHAT, None),
-        ] {
-            let rows = self.users.prefix(keys::of_user(id, tag));
-            let gone = self.remove_all(&self.users, rows)?;
-            if let Some(count) = count {
-                *count = gone;
-            }
+        removed.devices = self.devices_of(id)?;
+        for tag in [user::DEVICE, user::CURSOR, user::PRIVACY, user::LAST_SEEN, user::CHAT] {
+            self.remove_all(&self.users, self.users.prefix(keys::of_user(id, tag)))?;
         }
+        let contacts = self.users.prefix(keys::of_user(id, user::PEER));
+        removed.contacts = self.remove_all(&self.users, contacts)?;
         let number = |tag| -> Result<u64> {
             let row = self.users.get(keys::of_user(id, tag))?;
             Ok(row.map_or(Ok(0), |row| read(&row))?)
@@ -61,21 +53,24 @@ impl Tables {
         Ok(convs)
     }
 
+    /// How many devices the user has, with a cursor or without.
+    fn devices_of(&self, id: UserId) -> Result<u64> {
+        let mut devices = BTreeSet::new();
+        for tag in [user::DEVICE, user::CURSOR] {
+            for row in self.users.prefix(keys::of_user(id, tag)) {
+                devices.insert(device(&row.key()?, 9)?);
+            }
+        }
+        Ok(devices.len() as u64)
+    }
+
     /// Empties the user's messages in a conversation, and says how many had something.
     fn empty_messages(&self, id: UserId, conv: ConvKey) -> Result<u64> {
         let (mut out, mut count) = (self.begin(), 0);
-        // Of one block: long ones stand beside it, and are written into it.
-        let mut emptied: Vec<MessageRow> = Vec::new();
-        for row in self.messages.prefix(keys::conversation(conv)) {
-            let (key, row) = row.into_inner()?;
-            for mut row in messages_of(conv, &key, &row)? {
-                if emptied.first().is_some_and(|e| block_of(e.conv_seq) != block_of(row.conv_seq)) {
-                    self.write_block(&mut out, std::mem::take(&mut emptied))?;
-                    self.commit_some(&mut out)?;
-                }
-                if row.sender != id {
-                    continue;
-                }
+        let mut blocks = WholeBlocks::new(conv, self.messages.prefix(keys::conversation(conv)));
+        while let Some(block) = blocks.next()? {
+            let mut emptied = Vec::new();
+            for mut row in block.into_iter().filter(|row| row.sender == id) {
                 if let Content::Change(change, _) = row.content {
                     // Its text stands beside the message that it changed, the user's own.
                     out.remove(&self.messages, keys::change(conv, change.target));
@@ -84,8 +79,9 @@ impl Tables {
                     emptied.push(row);
                 }
             }
+            self.write_block(&mut out, &emptied)?;
+            self.commit_some(&mut out)?;
         }
-        self.write_block(&mut out, emptied)?;
         out.commit()?;
         Ok(count)
     }

@@ -14,7 +14,7 @@ use wire::{OutboxId, Reader, Seq, UserId};
 
 type Done = Result<(), StoreError>;
 
-/// Rows that one batch is made of, at most, and the bytes after which it ends.
+/// Rows, or messages in them, and bytes after which a batch ends.
 const ROWS_MAX: usize = 4_096;
 const BYTES_MAX: usize = 4 << 20;
 const TABLES: u8 = 5;
@@ -92,7 +92,8 @@ impl Export<'_> {
                 }
                 (rows, bytes) = (rows + 1, bytes + row.len());
                 self.place.key = key.to_vec();
-                if rows == ROWS_MAX || bytes >= BYTES_MAX {
+                let messages = batch.messages.len();
+                if rows.max(messages) >= ROWS_MAX || bytes >= BYTES_MAX {
                     break;
                 }
             }

@@ -1,15 +1,14 @@
 //! Pages of lists, each on one snapshot.
 
-use crate::blocks::{PLACES, block_of, messages_of};
+use crate::blocks::{PLACES, WholeBlocks, block_of};
 use crate::error::StoreError;
 use crate::read::{add_contact, user_at};
 use crate::tables::Tables;
 use crate::{keys, keys::user};
-use fjall::{Readable, Snapshot};
+use fjall::{Guard, Readable, Snapshot};
 use persistence::StoredMessage;
 use persistence::values::{number, read};
 use persistence::{ChangeRow, ContactState, Content, ConvKey, MessageRow, Page, Paged};
-use std::collections::BTreeMap;
 use wire::{Reader, Seq, UserId};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -52,37 +51,27 @@ impl Tables {
         let block = block_of(from);
         let first = keys::message(conv, if newer { block * PLACES } else { 0 });
         let last = keys::change(conv, if newer { Seq::MAX } else { block * PLACES + (PLACES - 1) });
-        let mut rows = snapshot.range(&self.messages, first..=last);
-        let mut next = || if newer { rows.next() } else { rows.next_back() };
+        let rows = snapshot.range(&self.messages, first..=last);
+        let rows: Box<dyn Iterator<Item = Guard>> =
+            if newer { Box::new(rows) } else { Box::new(rows.rev()) };
+        let mut blocks = WholeBlocks::new(conv, rows);
         let (mut messages, mut bytes): (Vec<StoredMessage>, _) = (Vec::new(), 0);
-        // Long ones stand beside their block.
-        let mut of_block: BTreeMap<Seq, MessageRow> = BTreeMap::new();
-        loop {
-            let row = next().map(fjall::Guard::into_inner).transpose()?;
-            let block = |seq: Option<&Seq>| seq.map(|seq| block_of(*seq));
-            let at = row.as_ref().map(|(key, _)| number(key, 16)).transpose()?;
-            if block(at.as_ref()) != block(of_block.keys().next()) {
-                let mut whole = std::mem::take(&mut of_block).into_values();
-                while let Some(row) = if newer { whole.next() } else { whole.next_back() } {
-                    if messages.len() >= limit || bytes > bytes_max {
-                        return Ok(messages);
-                    }
-                    if if newer { row.conv_seq >= from } else { row.conv_seq <= from } {
-                        let change = self.change_of(snapshot, &row)?;
-                        let message = StoredMessage::new(&row, change.as_ref());
-                        bytes += message.body.len();
-                        messages.push(message);
-                    }
-                }
+        while let Some(mut block) = blocks.next()? {
+            block.retain(|row| if newer { row.conv_seq >= from } else { row.conv_seq <= from });
+            if !newer {
+                block.reverse();
             }
-            let Some((key, row)) = row else { return Ok(messages) };
-            for message in messages_of(conv, &key, &row)? {
-                // What stands in the block was written last.
-                if key.len() > 24 || !of_block.contains_key(&message.conv_seq) {
-                    of_block.insert(message.conv_seq, message);
+            for row in block {
+                if messages.len() >= limit || bytes > bytes_max {
+                    return Ok(messages);
                 }
+                let change = self.change_of(snapshot, &row)?;
+                let message = StoredMessage::new(&row, change.as_ref());
+                bytes += message.body.len();
+                messages.push(message);
             }
         }
+        Ok(messages)
     }
 
     /// What changed the row's message, or where it is a change itself, its target.

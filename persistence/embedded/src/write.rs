@@ -88,7 +88,7 @@ impl Tables {
         let rows: Vec<_> = rows.into_values().collect();
         let place = |row: &MessageRow| (row.conv, block_of(row.conv_seq));
         for block in rows.chunk_by(|a, b| place(a) == place(b)) {
-            self.write_block(out, block.to_vec())?;
+            self.write_block(out, block)?;
             self.commit_some(out)?;
         }
         authors.write(out, self)?;

@@ -334,3 +334,22 @@ fn a_deleted_user_leaves_places_and_numbers() {
     assert_eq!((member.taken, member.hidden), (3, vec![(1, 3)]), "whoever comes sees none of it");
     assert_eq!(store.member(7).taken, 3);
 }
+
+#[test]
+fn a_deleted_user_leaves_nothing_of_long_messages() {
+    const LONG: &[u8] = &[b'x'; 5_000];
+    let store = open();
+    // Two blocks of places; short and long ones of both users in each.
+    for seq in 1..=24 {
+        let body = if seq % 3 == 0 { LONG } else { b"short" };
+        let sender = user(if seq % 2 == 0 { 9 } else { 7 });
+        store.write(&[Record::Message(MessageRecord { sender, ..message(seq, None, body) })]);
+    }
+    assert_eq!(store.store.0.delete_user(user(9)).map(|removed| removed.messages), Ok(12));
+    for message in store.messages() {
+        let (of_9, long) = (message.conv_seq % 2 == 0, message.conv_seq % 3 == 0);
+        let length = [LONG.len(), 5, 0][if of_9 { 2 } else { usize::from(!long) }];
+        assert_eq!((message.deleted, message.body.len()), (of_9, length), "{}", message.conv_seq);
+    }
+    assert_eq!(store.messages().len(), 24);
+}

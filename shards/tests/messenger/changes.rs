@@ -1,5 +1,5 @@
-//! Edits, deletes for everyone, blocks, strangers, and the quota of sends: what the owner takes,
-//! and what the other home lets through.
+//! Edits, deletes for everyone, blocks, strangers, the quota of sends, a log that stands still: what
+//! the owner takes, and what the other home lets through.
 
 use crate::commands::give;
 use crate::receipts::{ack, worlds, worlds_with};
@@ -43,6 +43,13 @@ fn heard(world: &mut World, client: Client) -> Vec<Heard> {
         ServerFrame::Receipt(receipt) => Some(Heard::Receipt(receipt.delivered.iter().collect())),
         _ => None,
     })
+}
+
+/// What it hears about its own sends.
+fn answers(world: &mut World, client: Client) -> Vec<Heard> {
+    let mut heard = heard(world, client);
+    heard.retain(|heard| matches!(heard, Heard::Sent(..) | Heard::Refused(..)));
+    heard
 }
 
 fn put(world: &mut World, client: Client, peer: u64, n: u64, change: Option<Change>) {
@@ -207,5 +214,30 @@ fn sends_beyond_the_quota_are_refused_and_welcome_later() {
         world.run_ms(100);
         put(&mut world, from, reader, 4, None);
         assert!(heard(&mut world, from).contains(&Heard::Sent(4, 4)));
+    }
+}
+
+#[test]
+fn a_log_that_stands_still_refuses_what_comes_and_keeps_what_came() {
+    let small = Limits { log_stall_ms: 1_000, ..limits() };
+    for (mut world, writer, reader) in worlds_with(&small) {
+        let from = world.attach(writer, 1, false);
+        put(&mut world, from, reader, 1, None);
+        assert_eq!(answers(&mut world, from), [Heard::Sent(1, 1)]);
+        world.pass_ms(5_000);
+        world.hold_disks(true);
+        put(&mut world, from, reader, 2, None);
+        world.run_ms(500);
+        put(&mut world, from, reader, 3, None);
+        assert_eq!(answers(&mut world, from), [], "they wait, after idle seconds as before");
+        world.run_ms(500);
+        put(&mut world, from, reader, 4, None);
+        let refused = Heard::Refused(4, RefusalCode::RetryAfter);
+        assert_eq!(answers(&mut world, from), [refused]);
+        world.hold_disks(false);
+        world.run_ms(20);
+        put(&mut world, from, reader, 4, None);
+        let sent = [Heard::Sent(2, 2), Heard::Sent(3, 3), Heard::Sent(4, 4)];
+        assert_eq!(answers(&mut world, from), sent);
     }
 }
