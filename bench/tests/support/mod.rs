@@ -13,10 +13,9 @@ use std::time::Duration;
 /// How long a server may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Builds `ringmail` in the profile of this test, if it is not up to date; with the features in
-/// `SERVER_FEATURES`, where one of its stores is tested that needs them.
+/// Builds `ringmail` in the profile of this test, if it is not up to date.
 pub fn build_server() {
-    build(&std::env::var("SERVER_FEATURES").unwrap_or_default());
+    build("");
 }
 
 /// Builds it with the distributed store and with Redis.

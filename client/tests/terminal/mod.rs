@@ -28,8 +28,7 @@ pub fn dir(name: &str) -> PathBuf {
     dir
 }
 
-/// The server's program, built if need be; with the features in `SERVER_FEATURES`, where one
-/// of its stores is tested that needs them. `SERVER_IS_BUILT`: by what runs all tests.
+/// The server's program, built if need be. `SERVER_IS_BUILT`: by what runs all tests.
 fn server_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -40,7 +39,6 @@ fn server_program() -> &'static Path {
         }
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "-p", "ringmail-engine", "--bin", "ringmail"]);
-        build.args(["--features", &std::env::var("SERVER_FEATURES").unwrap_or_default()]);
         // What the outer cargo says of this crate; build programs of others would run again for it.
         let own =
             |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
