@@ -543,6 +543,15 @@ pub const KEYS: &[Key] = &[
         "later receipts; shorter means more records and entries"
     ),
     limit!(
+        receipt_rest_ms,
+        number,
+        0..=600_000,
+        "ms",
+        "a device whose marks were told so lately waits so long with the next ones",
+        "where messages come quickly, a receipt tells of more of them and comes later; each costs \
+         about a third of a message"
+    ),
+    limit!(
         moved_marks_max,
         number,
         1..=100_000_000,

@@ -301,8 +301,17 @@ impl Shard {
             let Some(device) = device.filter(|device| device.acked != device.logged) else {
                 continue;
             };
-            device.logged = device.acked;
-            let record = Record::Cursor { user: id, device: device_id, acked: device.acked };
+            let told = device.session.and_then(|conn| self.told(conn));
+            let device = self.users.ready(id).device_mut(device_id).expect("just seen");
+            let acked = told.map_or(device.acked, |told| told.clamp(device.logged, device.acked));
+            if acked != device.acked {
+                self.cursors.push((id, device_id));
+            }
+            if acked == device.logged {
+                continue;
+            }
+            device.logged = acked;
+            let record = Record::Cursor { user: id, device: device_id, acked };
             self.append_record(&record);
             let end = self.log.end();
             self.users.ready(id).dirty_until = end;

@@ -87,6 +87,9 @@ pub struct Limits {
     pub delete_window_ms: u64,
     /// Delivered and read marks are logged and told to the peer at most this often, in ms.
     pub receipt_ms: u64,
+    /// A device that told of what it acked so lately, in ms, waits until then: first comes a quick
+    /// receipt, then one for many messages.
+    pub receipt_rest_ms: u64,
     /// Conversations with marks that moved and are not in the log, before input pauses.
     pub moved_marks_max: u32,
     /// Log writes that were under way so long and did not end, in ms: sends are refused until one
@@ -179,6 +182,7 @@ impl Default for Limits {
             edit_window_ms: 2 * 86_400_000,
             delete_window_ms: 2 * 86_400_000,
             receipt_ms: 100,
+            receipt_rest_ms: 800,
             moved_marks_max: 65_536,
             log_stall_ms: 5_000,
             retry_after_ms: 500,
@@ -251,6 +255,7 @@ impl Limits {
             edit_window_ms: 10_000,
             delete_window_ms: 20_000,
             receipt_ms: 5,
+            receipt_rest_ms: 1,
             moved_marks_max: 8,
             log_stall_ms: 100,
             retry_after_ms: 20,

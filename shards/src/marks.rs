@@ -6,7 +6,7 @@
 
 use crate::gate::Gated;
 use crate::loads::Pending;
-use crate::session::{Session, entries};
+use crate::session::{Session, Telling, entries};
 use crate::shard::Shard;
 use crate::table::Map;
 use crate::work::{Retry, Work};
@@ -18,6 +18,8 @@ use wire::{CloseCode, Conv, DeviceId, Seq, UserId};
 
 /// Sessions that one turn looks at, and conversations whose marks it logs: some 100 µs.
 const MARKS_PER_TURN: usize = 256;
+/// A session with so many places to report does not wait longer.
+const PLACES_MAX: usize = 32;
 /// Bytes of a mark's record, at most, with its share of a group.
 const RECORD_BYTES: u64 = 256;
 
@@ -31,6 +33,8 @@ pub(crate) struct Marks {
     sessions: VecDeque<ConnId>,
     /// End of the window, on the monotonic clock.
     due_us: Option<u64>,
+    /// Sessions that told of some lately, and when it is their turn again.
+    later: VecDeque<(u64, ConnId)>,
     /// What devices acked of an earlier life of this server.
     gaps: VecDeque<Gap>,
 }
@@ -57,14 +61,15 @@ impl Marks {
         self.moved.len()
     }
 
+    /// End of the window: what moved is logged then.
     pub fn due_us(&self) -> Option<u64> {
         self.due_us
     }
 
-    /// A session has acked places.
-    pub fn session_acked(&mut self, conn: ConnId, due_us: u64) {
-        self.sessions.push_back(conn);
-        self.due_us.get_or_insert(due_us);
+    /// When there is something to do.
+    pub fn deadline_us(&self) -> Option<u64> {
+        let later = self.later.front().map(|(due_us, _)| *due_us);
+        self.due_us.into_iter().chain(later).min()
     }
 }
 
@@ -87,20 +92,53 @@ impl Shard {
         };
     }
 
-    /// The device has committed what was sent to it.
+    /// The device has committed what was sent to it. After a quiet time its places are reported
+    /// with the next window; in a lively one, some of them together.
     pub(crate) fn places_acked(&mut self, conn: ConnId) {
-        let due_us = self.marks_due_us();
+        let (now_us, due_us) = (self.now.mono_us, self.marks_due_us());
+        let rest_us = self.config.limits.receipt_rest_ms * 1_000;
         let Some(session) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        if !session.places.is_empty() && !std::mem::replace(&mut session.tells, true) {
-            self.marks.session_acked(conn, due_us);
+        if session.places.is_empty() || session.telling == Telling::Soon {
+            return;
         }
+        if now_us >= session.told_us + rest_us || session.places.len() >= PLACES_MAX {
+            session.telling = Telling::Soon;
+            self.marks.sessions.push_back(conn);
+            self.marks.due_us.get_or_insert(due_us);
+        } else if session.telling == Telling::Nothing {
+            session.telling = Telling::Later;
+            self.marks.later.push_back((now_us + rest_us, conn));
+        }
+    }
+
+    /// Sessions whose turn it is again report with the next window.
+    fn tell_later(&mut self) {
+        let (now_us, window_us) = (self.now.mono_us, self.marks_due_us());
+        while self.marks.later.front().is_some_and(|(due_us, _)| *due_us <= now_us) {
+            let Some((_, conn)) = self.marks.later.pop_front() else { return };
+            let Some(session) = self.sessions.get(conn).and_then(Session::attached) else {
+                continue;
+            };
+            if session.telling == Telling::Later {
+                session.telling = Telling::Soon;
+                self.marks.sessions.push_back(conn);
+                self.marks.due_us.get_or_insert(window_us);
+            }
+        }
+    }
+
+    /// Up to which entry the places of a session's device are reported.
+    pub(crate) fn told(&mut self, conn: ConnId) -> Option<Seq> {
+        let session = self.sessions.get(conn).and_then(Session::attached)?;
+        (session.telling != Telling::Nothing).then_some(session.told)
     }
 
     /// Takes over the places that a session's device acked.
     pub(crate) fn collect_places(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get(conn).and_then(Session::attached) else { return };
         let (user, device) = (session.user, session.device);
-        session.tells = false;
+        session.telling = Telling::Nothing;
+        (session.told_us, session.told) = (self.now.mono_us, session.acked);
         for (peer, seq) in std::mem::take(&mut session.places) {
             self.delivered(user, device, peer, seq);
         }
@@ -128,6 +166,7 @@ impl Shard {
 
     /// The window is over: logs what moved.
     pub(crate) fn log_marks(&mut self) {
+        self.tell_later();
         if self.marks.due_us.is_none_or(|due_us| due_us > self.now.mono_us) {
             return;
         }

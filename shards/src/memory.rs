@@ -34,8 +34,9 @@ const fn max(a: usize, b: usize) -> u64 {
 /// A connection's session and its places in the core's queues; without frames and output.
 pub const SESSION_BYTES: u64 = (size_of::<Option<Box<Session>>>() + size_of::<Session>()) as u64
     + max(size_of::<Attached>(), size_of::<Greeting>())
-    // Ready, paused; the cursor and the wheel's bucket.
+    // Ready, paused; who tells later; the cursor and the wheel's bucket.
     + 2 * queued::<ConnId>()
+    + 2 * queued::<(u64, ConnId)>()
     + (size_of::<(UserId, DeviceId)>() + size_of::<u32>()) as u64;
 /// An inbox entry in flight to a device.
 pub const ENTRY_IN_FLIGHT_BYTES: u64 = queued::<InFlight>();

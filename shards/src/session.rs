@@ -77,6 +77,17 @@ pub(crate) struct InFlight {
     place: Option<(UserId, Seq)>,
 }
 
+/// When the places that a device acked are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// There are none.
+    Nothing,
+    /// Not so soon after the last ones.
+    Later,
+    /// At the end of the window.
+    Soon,
+}
+
 /// An attached device.
 pub(crate) struct Attached {
     pub user: UserId,
@@ -92,8 +103,11 @@ pub(crate) struct Attached {
     pub sends: Bucket,
     /// Places of peers that the device acked, not reported so far.
     pub places: Vec<(UserId, Seq)>,
-    /// Stands among the sessions with such places.
-    pub tells: bool,
+    pub telling: Telling,
+    /// When places were reported last.
+    pub told_us: u64,
+    /// Newest entry that was acked then.
+    pub told: Seq,
     /// CAUGHT_UP was sent.
     pub caught_up: bool,
     pub scanning: catch_up::Scanning,

@@ -270,7 +270,7 @@ impl Shard {
             self.wheel.deadline_us(),
             self.asks.deadline_us(),
             self.flush.deadline_us(self.flush_us()),
-            marks,
+            self.marks.deadline_us(),
             cursors,
             retry,
             self.source.deadline_us(&self.lanes),

@@ -110,6 +110,7 @@ fn limits(rng: &mut Rng) -> Limits {
         tail_records_max,
         flush_ms,
         cursor_ms,
+        receipt_rest_ms,
         log_stall_ms,
         retry_after_ms,
         events_per_turn,

@@ -1,7 +1,7 @@
 //! From accept to WELCOME: HELLO is verified anywhere, and answered at the user's home.
 
 use super::catch_up::Scanning;
-use super::{Attached, Greeting, Session, State};
+use super::{Attached, Greeting, Session, State, Telling};
 use crate::devices::About;
 use crate::gate::Gated;
 use crate::shard::Shard;
@@ -194,7 +194,9 @@ impl Shard {
             in_flight_bytes: 0,
             sends: user.device_mut(greeting.device).expect("attached").sends,
             places: Vec::new(),
-            tells: false,
+            telling: Telling::Nothing,
+            told_us: 0,
+            told: from,
             caught_up: false,
             scanning: Scanning::No,
             ahead: Default::default(),

@@ -226,7 +226,7 @@ impl Shard {
             return;
         }
         session.entries_acked(seq);
-        let tells = !session.places.is_empty() && !session.tells;
+        let tells = !session.places.is_empty();
         let (id, device_id) = (session.user, session.device);
         let device = self.users.ready(id).device_mut(device_id).expect("attached");
         if device.acked == device.logged && seq > device.acked {

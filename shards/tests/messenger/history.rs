@@ -34,7 +34,13 @@ pub fn flush(world: &mut World) {
 
 /// Limits under which the log keeps little.
 pub fn flushing() -> Limits {
-    Limits { flush_ms: 10, cursor_ms: 10, attach_burst: 1_000, ..Limits::default() }
+    Limits {
+        flush_ms: 10,
+        cursor_ms: 10,
+        receipt_rest_ms: 0,
+        attach_burst: 1_000,
+        ..Limits::default()
+    }
 }
 
 fn ask(world: &mut World, client: Client, from: Seq, newer: bool, limit: u64) {

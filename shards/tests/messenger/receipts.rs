@@ -100,6 +100,34 @@ fn each_device_of_the_reader_has_its_own_mark() {
 }
 
 #[test]
+fn a_lively_conversation_gets_a_quick_receipt_and_then_one_for_many_messages() {
+    let limits = Limits { receipt_rest_ms: 800, cursor_ms: 100, ..limits() };
+    for (mut world, writer, reader) in worlds_with(&limits) {
+        let from = world.attach(writer, 1, false);
+        let to = world.attach(reader, 1, false);
+        (1..=9).for_each(|n| write(&mut world, from, reader, n));
+        ack(&mut world, to, 1);
+        world.run_ms(150);
+        assert_eq!(receipts(&mut world, from), [(0, vec![1])]);
+        for inbox_seq in 2..=8 {
+            ack(&mut world, to, inbox_seq);
+            world.run_ms(100);
+        }
+        assert_eq!(receipts(&mut world, from), [], "it was told of one just now");
+        world.run_ms(250);
+        assert_eq!(receipts(&mut world, from), [(0, vec![8])]);
+        // What is not told after a crash is told when the device comes back.
+        ack(&mut world, to, 9);
+        world.run_ms(300);
+        world.restart();
+        let from = world.attach_again(writer, 1, 11);
+        world.attach_again(reader, 1, 9);
+        world.run_ms(150);
+        assert_eq!(receipts(&mut world, from), [(0, vec![9])]);
+    }
+}
+
+#[test]
 fn read_marks_reach_all_own_devices_and_the_peer_and_only_rise() {
     for (mut world, writer, reader) in worlds() {
         let from = world.attach(writer, 1, false);

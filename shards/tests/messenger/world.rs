@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use wire::{AckLevel, ClientFrame, DeviceId, Hello, OutboxId, ServerFrame, UserId};
 
-/// Limits under which nothing is evicted or flushed while a test runs.
+/// Limits under which nothing is evicted or flushed while a test runs, and each window of marks
+/// brings a receipt.
 pub fn limits() -> Limits {
-    Limits { flush_ms: 1 << 40, ..Limits::default() }
+    Limits { flush_ms: 1 << 40, receipt_rest_ms: 0, ..Limits::default() }
 }
 
 /// A client's name in a test.
