@@ -25,13 +25,25 @@ pub(crate) enum State {
     Closing,
 }
 
+/// What brings its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiving {
+    /// Nothing.
+    No,
+    /// A poll or one receive is in flight, or waits for a buffer.
+    Once,
+    /// A receive that goes on.
+    On,
+    /// The same, which was told to stop.
+    Stops,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) socket: Socket,
     pub(crate) state: State,
-    /// A poll or a receive is in flight, or waits for a buffer.
-    pub(crate) receiving: bool,
+    pub(crate) receiving: Receiving,
     /// A send is in flight, or goes on after a short one.
     pub(crate) sending: bool,
     /// Operations in flight.
@@ -40,7 +52,8 @@ pub(crate) struct Conn {
     pub(crate) sent: u32,
     /// When it was last heard from, in seconds of the monotonic clock.
     pub(crate) heard_s: u32,
-    /// What the core has not taken; while there is any, nothing is received.
+    /// What the core has not taken; while there is any, no receive is started, and one that goes on
+    /// is stopped.
     pub(crate) rest: Vec<u8>,
 }
 
@@ -85,7 +98,7 @@ impl ConnTable {
         let conn = Conn {
             socket,
             state: State::Open,
-            receiving: false,
+            receiving: Receiving::No,
             sending: false,
             in_flight: 0,
             sent: 0,

@@ -52,7 +52,7 @@ pub struct DriverStats {
 
 /// See the head of this file.
 pub struct KernelDriver {
-    sockets: Sockets,
+    pub(crate) sockets: Sockets,
     log: LogDevice,
     mesh: MeshPorts,
     backend: BackendPort,

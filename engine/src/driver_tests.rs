@@ -98,6 +98,8 @@ struct Echo {
     conns: HashMap<ConnId, Out>,
     effects: VecDeque<Effect>,
     counts: Counts,
+    /// Takes nothing, and does not ask.
+    asleep: bool,
 }
 
 impl Echo {
@@ -147,6 +149,9 @@ impl Echo {
     fn received(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         assert!(!bytes.is_empty());
         assert!(self.conns.contains_key(&conn), "bytes of a connection that is gone");
+        if self.asleep {
+            return 0;
+        }
         if let Some(goodbye) = self.manners.goodbye {
             self.effects.push_back(Effect::Send { conn, buffer: goodbye.to_vec() });
             self.effects.push_back(Effect::Close { conn });
@@ -202,7 +207,7 @@ impl Rig {
         let driver = KernelDriver::new(config, mesh, port, stop).unwrap();
         let counts = Counts::default();
         let (conns, effects) = (HashMap::new(), VecDeque::new());
-        Rig { driver, core: Echo { manners, core, conns, effects, counts }, dir }
+        Rig { driver, core: Echo { manners, core, conns, effects, counts, asleep: false }, dir }
     }
 
     fn turn(&mut self) {
@@ -350,6 +355,48 @@ fn many_connections_get_their_own_bytes_and_names_come_back_renewed() {
 fn what_was_not_taken_is_offered_first_and_nothing_overtakes_it() {
     let manners = Manners { take_max: 100, ..KIND };
     with_core(manners, |_| {}, |stop| echo(&stop.connect(), &pattern(200_000, 0)));
+}
+
+#[test]
+fn a_flood_at_a_core_that_does_not_read_stays_in_the_socket() {
+    let (mut parts, stop) = parts(1, KIND, |_| {});
+    let mut rig = Rig::new(parts.remove(0));
+    let mut client = stop.connect();
+    client.write_all(b"H").unwrap();
+    rig.turn_until(|core| core.counts.adopted.contains_key(&0));
+    let conn = *rig.core.conns.keys().next().expect("adopted");
+    client.set_nonblocking(true).unwrap();
+    let (flood, mut sent, mut back) = (pattern(2 << 20, 0), 0, Vec::new());
+    let mut pass = |rig: &mut Rig, upto: usize, sent: &mut usize, back: &mut Vec<u8>| {
+        let mut buffer = [0; 16 * 1024];
+        if let Ok(bytes) = client.write(&flood[*sent..upto]) {
+            *sent += bytes;
+        }
+        rig.turn();
+        if let Ok(bytes) = client.read(&mut buffer) {
+            back.extend_from_slice(&buffer[..bytes]);
+        }
+    };
+    // So that it is hot: its receive goes on.
+    for upto in [10, 20, 30] {
+        while back.len() < upto {
+            pass(&mut rig, upto, &mut sent, &mut back);
+        }
+    }
+    rig.core.asleep = true;
+    for _ in 0..200 {
+        pass(&mut rig, 2 << 20, &mut sent, &mut back);
+    }
+    let pool_bytes = 64 * 1024;
+    let held = rig.driver.sockets.held_bytes(conn);
+    assert!(held > 0 && held <= pool_bytes && back.len() == 30, "{held}");
+    assert!(sent > 2 * pool_bytes, "the socket has more");
+    rig.core.asleep = false;
+    rig.core.effects.push_back(Effect::Receive { conn });
+    while back.len() < 2 << 20 {
+        pass(&mut rig, 2 << 20, &mut sent, &mut back);
+    }
+    assert!(back == flood, "all of it in order");
 }
 
 #[test]

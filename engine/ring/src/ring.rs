@@ -15,8 +15,6 @@ use std::time::Duration;
 
 /// Most completions that one call of `enter` asks for.
 const WANT_MAX: u32 = 4096;
-/// `IORING_RECVSEND_POLL_FIRST`, which the library does not name.
-const POLL_FIRST: u16 = 1;
 
 /// What a ring is made of.
 #[derive(Clone, Debug)]
@@ -206,13 +204,9 @@ impl Ring {
         self.push(entry, pack(Class::Plain, token));
     }
 
-    /// Receives once, into a buffer of the pool; `ENOBUFS` when none is there. `awaited`: nothing
-    /// is known to be there, so that the kernel waits before it looks.
-    pub fn recv(&mut self, token: Token, target: Target, awaited: bool) {
-        let ioprio = if awaited { POLL_FIRST } else { 0 };
-        let build = |recv: opcode::Recv| {
-            recv.ioprio(ioprio).buf_group(GROUP).build().flags(Flags::BUFFER_SELECT)
-        };
+    /// Receives once, into a buffer of the pool; `ENOBUFS` when none is there.
+    pub fn recv(&mut self, token: Token, target: Target) {
+        let build = |recv: opcode::Recv| recv.buf_group(GROUP).build().flags(Flags::BUFFER_SELECT);
         let entry = match target {
             Target::Fd(fd) => build(opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)),
             Target::Direct(file) => {
@@ -230,6 +224,15 @@ impl Ring {
             Target::Direct(file) => opcode::RecvMulti::new(Fixed(file.0), GROUP).build(),
         };
         self.push(entry, pack(Class::Plain, token));
+    }
+
+    /// Stops a multishot receive: its last completion says `ECANCELED`, or how it ended before. This
+    /// operation has a completion of its own, whose result says nothing of use.
+    pub fn stop_recv(&mut self, token: Token, receive: Token) {
+        self.push(
+            opcode::AsyncCancel::new(pack(Class::Plain, receive)).build(),
+            pack(Class::Plain, token),
+        );
     }
 
     /// Sends the buffer from `offset` on; the kernel goes on after short sends. One send per
