@@ -355,15 +355,15 @@ impl Sockets {
             }
             (Ok(_), _) => self.end(id),
             (Err(error), _) => match Errno::from_io_error(&error) {
+                Some(Errno::CANCELED | Errno::NOBUFS) if stopped => {
+                    if self.wants_bytes(id) {
+                        self.park(id);
+                    }
+                }
                 Some(Errno::NOBUFS) => {
                     self.stats.buffers_empty += 1;
                     self.conn(id).receiving = Receiving::Once;
                     self.starved.push_back(id);
-                }
-                Some(Errno::CANCELED) if stopped => {
-                    if self.wants_bytes(id) {
-                        self.park(id);
-                    }
                 }
                 Some(Errno::AGAIN | Errno::INTR) => self.park(id),
                 _ => self.end(id),
