@@ -1,7 +1,7 @@
 //! What waits for the log: no output leaves while it rests on a record that is not durable (R1).
 
-use crate::{ConnId, CoreIndex, SendAnswer};
-use persistence::{ConvKey, Position};
+use crate::{ConnId, CoreIndex, Now, SendAnswer};
+use persistence::{ConvKey, Log, Position};
 use std::collections::VecDeque;
 use wire::{Seq, UserId};
 
@@ -33,6 +33,8 @@ pub(crate) enum Gated {
 #[derive(Default)]
 pub(crate) struct Gate {
     waiting: VecDeque<(Position, Gated)>,
+    /// How far the log was durable, and when it last came further or had nothing under way.
+    moved: (Position, u64),
 }
 
 impl Gate {
@@ -48,6 +50,19 @@ impl Gate {
             Some((until, _)) if *until <= durable => self.waiting.pop_front().map(|(_, g)| g),
             _ => None,
         }
+    }
+
+    /// Once a turn.
+    pub fn watch(&mut self, log: &Log, now: Now) {
+        let durable = log.durable();
+        if durable == log.end() || durable != self.moved.0 {
+            self.moved = (durable, now.mono_us);
+        }
+    }
+
+    /// For how long the log has not moved though it should, in microseconds.
+    pub fn stalled_us(&self, now: Now) -> u64 {
+        now.mono_us.saturating_sub(self.moved.1)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -272,8 +272,7 @@ impl Shard {
             let full = self.log.device_full();
             return Err(if full { RefusalCode::StorageFull } else { RefusalCode::RetryAfter });
         }
-        let waited_us = self.now.mono_us.saturating_sub(self.log_moved.1);
-        if waited_us >= limits.log_stall_ms * 1_000 {
+        if self.gate.stalled_us(self.now) >= limits.log_stall_ms * 1_000 {
             return Err(RefusalCode::RetryAfter);
         }
         let tail_max = limits.tail_bytes_max - limits.reserve_bytes;

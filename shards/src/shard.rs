@@ -33,8 +33,6 @@ pub(crate) struct Shard {
     /// Time of the newest record, Unix microseconds.
     pub time_us: u64,
     pub log: Log,
-    /// How far it was durable, and when it last had nothing to wait for, or came further.
-    pub log_moved: (Position, u64),
     /// What waits for the log.
     pub gate: Gate,
     pub sessions: Sessions,
@@ -101,7 +99,6 @@ impl Shard {
             place,
             now,
             time_us,
-            log_moved: (log.durable(), now.mono_us),
             gate: Gate::default(),
             sessions: Sessions::default(),
             users: Table::new(limits.users_max, config.seed),
@@ -192,10 +189,7 @@ impl Shard {
     /// Timers.
     pub fn advance(&mut self, now: Now) {
         self.now = now;
-        let durable = self.log.durable();
-        if durable == self.log.end() || durable != self.log_moved.0 {
-            self.log_moved = (durable, now.mono_us);
-        }
+        self.gate.watch(&self.log, now);
         while let Some(conns) = self.wheel.expire(now.mono_us) {
             conns.into_iter().for_each(|index| self.deadline(index));
         }

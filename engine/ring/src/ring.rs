@@ -226,8 +226,8 @@ impl Ring {
         self.push(entry, pack(Class::Plain, token));
     }
 
-    /// Stops a multishot receive: its last completion says `ECANCELED`, or how it ended before. This
-    /// operation has a completion of its own, whose result says nothing of use.
+    /// Stops a multishot receive: its last completion says `ECANCELED`, or how it ended before.
+    /// This operation has a completion of its own, whose result says nothing of use.
     pub fn stop_recv(&mut self, token: Token, receive: Token) {
         self.push(
             opcode::AsyncCancel::new(pack(Class::Plain, receive)).build(),

@@ -1,5 +1,5 @@
-//! Edits, deletes for everyone, blocks, strangers, the quota of sends, a log that stands still: what
-//! the owner takes, and what the other home lets through.
+//! Edits, deletes for everyone, blocks, strangers, the quota of sends, a log that stands still:
+//! what the owner takes, and what the other home lets through.
 
 use crate::commands::give;
 use crate::receipts::{ack, worlds, worlds_with};
