@@ -17,6 +17,8 @@ use std::{fs, thread};
 
 /// The load is looked at this often while the directory fills.
 const PHASE: Duration = Duration::from_secs(2);
+/// Messages come first, and so many of them at most are one row of the data directory.
+const MESSAGES_PER_ROW: u64 = 16;
 /// The copy is looked at this often while it waits for its kill.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -59,8 +61,7 @@ fn measure(args: &CopyArgs, report: &mut Report) -> Result<(), Failure> {
     let begun = Instant::now();
     for kill in 1..=args.kills {
         progress(&format!("copying until kill {kill} of {}", args.kills));
-        // Each message is a row, and there are others.
-        kill_at(&launch, messages * kill / (args.kills + 1))?;
+        kill_at(&launch, messages / MESSAGES_PER_ROW * kill / (args.kills + 1))?;
     }
     progress("copying to the end, and comparing");
     let last = Instant::now();
