@@ -99,8 +99,8 @@ impl Default for Config {
             redis_ca_file: PathBuf::new(),
             redis_prefix: "ringmail".to_owned(),
             redis_window_s: 3_600,
-            recv_buffers: 1024,
-            recv_buffer_bytes: 4096,
+            recv_buffers: 16_384,
+            recv_buffer_bytes: 512,
             limits: Limits::default(),
         }
     }
