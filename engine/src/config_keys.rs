@@ -184,8 +184,8 @@ pub const KEYS: &[Key] = &[
         name: "recv.buffers",
         unit: "buffers",
         meaning: "receive buffers of one shard; a power of two",
-        cost: "recv.buffers × recv.buffer_bytes of memory per shard; with fewer than connections that \
-               speak at once, receives fail and are made again",
+        cost: "recv.buffers × recv.buffer_bytes of memory per shard; with fewer than connections \
+               that speak at once, receives fail and are made again",
         get: |config| config.recv_buffers.to_string(),
         set: |config, text| {
             let buffers: u16 = number(text, 16..=32768)?;
