@@ -549,8 +549,8 @@ pub const KEYS: &[Key] = &[
         0..=600_000,
         "ms",
         "a device whose marks were told so lately waits so long with the next ones",
-        "where messages come quickly, a receipt tells of more of them and comes later; each costs \
-         about a third of a message"
+        "where messages come quickly, a receipt tells of more of them and comes later; shorter \
+         means more sends, records and entries"
     ),
     limit!(
         moved_marks_max,

@@ -71,6 +71,12 @@ impl Marks {
         let later = self.later.front().map(|(due_us, _)| *due_us);
         self.due_us.into_iter().chain(later).min()
     }
+
+    /// A session reports the places that its device acked, at the end of the window.
+    fn session_tells(&mut self, conn: ConnId, due_us: u64) {
+        self.sessions.push_back(conn);
+        self.due_us.get_or_insert(due_us);
+    }
 }
 
 impl Shard {
@@ -92,19 +98,15 @@ impl Shard {
         };
     }
 
-    /// The device has committed what was sent to it. After a quiet time its places are reported
-    /// with the next window; in a lively one, some of them together.
+    /// The device has committed what was sent to it, and its places do not wait for the window.
+    /// After a quiet time they are reported with the next one; in a lively one, some together.
     pub(crate) fn places_acked(&mut self, conn: ConnId) {
         let (now_us, due_us) = (self.now.mono_us, self.marks_due_us());
         let rest_us = self.config.limits.receipt_rest_ms * 1_000;
         let Some(session) = self.sessions.get(conn).and_then(Session::attached) else { return };
-        if session.places.is_empty() || session.telling == Telling::Soon {
-            return;
-        }
         if now_us >= session.told_us + rest_us || session.places.len() >= PLACES_MAX {
             session.telling = Telling::Soon;
-            self.marks.sessions.push_back(conn);
-            self.marks.due_us.get_or_insert(due_us);
+            self.marks.session_tells(conn, due_us);
         } else if session.telling == Telling::Nothing {
             session.telling = Telling::Later;
             self.marks.later.push_back((now_us + rest_us, conn));
@@ -121,8 +123,7 @@ impl Shard {
             };
             if session.telling == Telling::Later {
                 session.telling = Telling::Soon;
-                self.marks.sessions.push_back(conn);
-                self.marks.due_us.get_or_insert(window_us);
+                self.marks.session_tells(conn, window_us);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Bytes → frames → what they ask for. Input is bounded: a session whose output, lanes or loads
 //! are full takes nothing until they are not.
 
-use super::{Session, State};
+use super::{Session, State, Telling};
 use crate::history::PageAsk;
 use crate::shard::Shard;
 use crate::work::Work;
@@ -226,7 +226,7 @@ impl Shard {
             return;
         }
         session.entries_acked(seq);
-        let tells = !session.places.is_empty();
+        let tells = !session.places.is_empty() && session.telling != Telling::Soon;
         let (id, device_id) = (session.user, session.device);
         let device = self.users.ready(id).device_mut(device_id).expect("attached");
         if device.acked == device.logged && seq > device.acked {
