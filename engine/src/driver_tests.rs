@@ -1,6 +1,7 @@
 //! Tests of the driver over loopback and a real disk, under a small core that echoes.
 
 use crate::backend_port;
+use crate::disk::PACE_US;
 use crate::driver::{KernelDriver, KernelDriverConfig};
 use crate::log_device::LogPlace;
 use crate::mesh::{MeshPorts, mesh};
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct NoStore;
 
@@ -602,6 +603,23 @@ fn a_retired_segment_is_used_again_and_reads_as_empty() {
     assert!(inode(&rig, 0).is_err());
     let content = std::fs::read(segments::segment_path(&rig.dir.0, 1)).unwrap();
     assert!(content[..BLOCK_BYTES].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_busy_log_keeps_its_pace() {
+    let mut rig = rig();
+    rig.disk(IoOp::Prepare { segment: 0 });
+    rig.disk_done(1);
+    let begun = Instant::now();
+    let sleeps = rig.driver.stats().sleeps;
+    for id in 0..100 {
+        rig.disk(write(id, 0, 0, b'x'));
+        rig.disk_done(1);
+    }
+    assert!(begun.elapsed() >= 99 * Duration::from_micros(PACE_US), "{:?}", begun.elapsed());
+    // It sleeps for the disk and then for the pace, and does not spin.
+    let sleeps = rig.driver.stats().sleeps - sleeps;
+    assert!(sleeps <= 400, "slept {sleeps} times for 100 writes");
 }
 
 #[test]

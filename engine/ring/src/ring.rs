@@ -113,6 +113,8 @@ pub struct Ring {
     set_aside: VecDeque<cqueue::Entry>,
     in_flight: u64,
     want: u32,
+    /// The kernel's flag of deferred work says nothing: see `enter`.
+    flag_is_stale: bool,
     enter_flags: EnterFlags,
     enters: u64,
     overflows: u64,
@@ -150,6 +152,7 @@ impl Ring {
             set_aside: VecDeque::new(),
             in_flight: 0,
             want: 1,
+            flag_is_stale: false,
             enter_flags,
             enters: 0,
             overflows: 0,
@@ -315,17 +318,23 @@ impl Ring {
     /// The kernel runs at most 20 deferred completions per call unless more are awaited, and an
     /// unmet number costs a timer. So the number follows the last batch: doubled while work is
     /// left, half of what came otherwise.
+    ///
+    /// The kernel takes its flag down, then does the work, and with it what comes meanwhile and
+    /// raises the flag again. So the flag may stay up over nothing, and a thread that took it for
+    /// work would not sleep. A call that brought nothing makes it stale. Work that comes then does
+    /// not show, but the kernel looks for it before it lets a thread sleep.
     pub fn enter(&mut self, wait: Wait) {
         match wait {
             Wait::Until(timeout) => self.call(1, timeout),
             Wait::Few => self.call(1, Some(Duration::ZERO)),
             Wait::No if self.work_is_deferred() => {
                 self.call(self.want, Some(Duration::ZERO));
-                let more = self.work_is_deferred();
-                let batch = if more { self.want * 2 } else { self.ready() as u32 / 2 };
+                let (more, came) = (self.flag(), self.ready() as u32);
+                self.flag_is_stale = more && came == 0;
+                let batch = if more && came > 0 { self.want * 2 } else { came / 2 };
                 self.want = batch.clamp(1, WANT_MAX);
             }
-            Wait::No if self.unsubmitted() > 0 || self.is_overflown() => {
+            Wait::No if self.flag() || self.unsubmitted() > 0 || self.is_overflown() => {
                 self.call(0, Some(Duration::ZERO));
             }
             Wait::No => {}
@@ -334,6 +343,10 @@ impl Ring {
 
     /// Whether `enter(Wait::No)` would bring completions.
     pub fn work_is_deferred(&self) -> bool {
+        self.flag() && !self.flag_is_stale
+    }
+
+    fn flag(&self) -> bool {
         // SAFETY: used by this thread alone, one borrow at a time.
         unsafe { self.uring.as_ref().submission_shared().taskrun() }
     }
@@ -389,6 +402,7 @@ impl Ring {
             // SAFETY: as above.
             unsafe { self.uring.as_ref().completion_shared().next() }
         })?;
+        self.flag_is_stale = false;
         let (class, mut token) = unpack(entry.user_data());
         let more = cqueue::more(entry.flags());
         self.in_flight -= u64::from(!more);
