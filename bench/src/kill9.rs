@@ -75,6 +75,10 @@ struct Run<'a> {
     ready_ms: Vec<u64>,
     /// Of the slowest start: what its time went into.
     slowest_steps: Value,
+    /// How long the server took that all was read back from.
+    last_ready_ms: u64,
+    /// When its steps were done.
+    last_steps: Value,
     _scratch: Scratch,
 }
 
@@ -121,6 +125,8 @@ impl<'a> Run<'a> {
             early_kills,
             ready_ms,
             slowest_steps: Value::Null,
+            last_ready_ms: 0,
+            last_steps: Value::Null,
             _scratch: scratch,
         })
     }
@@ -308,11 +314,16 @@ impl<'a> Run<'a> {
 
     /// Lets everything settle, then reads everything with new devices of every other user.
     fn read_back(&mut self) -> Result<(), KillError> {
-        if self.args.lose_nodes > 0 {
+        let loses = self.args.lose_nodes > 0;
+        if loses {
             self.lose()?;
         }
         let mut server = self.launch.start()?;
-        server.wait_ready(READY_PATIENCE)?;
+        // The nodes that are left may have to find out first that the others are gone.
+        server.wait_ready(if loses { STORE_PATIENCE } else { READY_PATIENCE })?;
+        self.last_ready_ms = server.started.elapsed().as_millis() as u64;
+        let ready = server.ready.as_ref().expect("awaited");
+        self.last_steps = ready["recovery"]["steps"].clone();
         let address = self.launch.address;
         crate::progress("settling");
         let settled = |crowd: &mut Crowd| crowd.is_settled() && crowd.ledger.is_complete();
@@ -384,6 +395,8 @@ impl<'a> Run<'a> {
         report.set("outages_judged", seen.outages);
         report.set("store_kill_nodes", self.args.store_kill_nodes);
         report.set("lost_nodes", self.args.lose_nodes);
+        report.set("last_ready_ms", self.last_ready_ms);
+        report.set("last_ready_ms_steps", self.last_steps.clone());
         if seen.outages == 0 {
             return;
         }

@@ -33,6 +33,9 @@ pub enum ServerError {
     /// It did not get ready in time.
     #[error("the server was not ready after {0:?}")]
     Slow(Duration),
+    /// The same, with what it said.
+    #[error("the server was not ready after {0:?}; it said: {1}")]
+    SlowToStart(Duration, String),
     /// The system refuses.
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),
@@ -270,7 +273,7 @@ impl Running {
         let end = self.started + patience;
         while !self.is_ready(end.saturating_duration_since(Instant::now()))? {
             if Instant::now() >= end {
-                return Err(ServerError::Slow(patience));
+                return Err(ServerError::SlowToStart(patience, self.last_words()));
             }
         }
         Ok(())
