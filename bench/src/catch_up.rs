@@ -73,6 +73,8 @@ fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<(), Failure> {
     let scratch = Scratch::new(args.dir.as_deref())?;
     let mut launch = Launch::new(scratch.path(), 1);
     launch.processor = Some(SERVER_PROCESSOR);
+    // One device reads the same again and again, as fast as it comes.
+    launch.set("limits.attach_ms", 1);
     let server = launch.start_ready()?;
     pin_generator()?;
     let tokens = launch.tokens(AWAY, 1, 2)?;

@@ -10,7 +10,6 @@ use hdrhistogram::Histogram;
 use ring::{Completion, Given, Ring, RingConfig, RingMode, Target, Token, Wait};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 const RECV: u8 = 0;
@@ -19,9 +18,6 @@ const SEND: u8 = 1;
 const HANDSHAKES: usize = 256;
 /// Completions of one turn, and so about as many sends: the next burst is late by no more.
 const COMPLETIONS_MAX: usize = 32;
-/// Up to this long before a burst the generator stays awake: a host may give an idle processor away
-/// and take milliseconds to bring it back.
-const SPIN: Duration = Duration::from_millis(1);
 /// How often a pair's messages change direction: after so many for each one in flight.
 const TURN_MESSAGES: u32 = 64;
 /// How long a server may take for anything that is still unanswered when a phase ends.
@@ -331,16 +327,8 @@ impl<S: Speak> Generator<S> {
     fn turn(&mut self, patience: Duration) -> Result<(), GeneratorError> {
         self.flush();
         let busy = self.ring.work_is_deferred() || self.ring.ready() > 0;
-        if busy {
-            self.ring.enter(Wait::No);
-        } else if patience < SPIN {
-            // Whoever else wants this processor has it first: the kernel's part of the server's
-            // disk may run here.
-            thread::yield_now();
-            self.ring.enter(Wait::No);
-        } else {
-            self.ring.enter(Wait::Until(Some(patience)));
-        }
+        let wait = if busy { Wait::No } else { Wait::Until(Some(patience)) };
+        self.ring.enter(wait);
         for _ in 0..COMPLETIONS_MAX {
             let Some(completion) = self.ring.reap() else { break };
             self.completed(completion)?;
